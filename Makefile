@@ -1,0 +1,41 @@
+# Two words to know: `make train` and `make test`. Both set up .venv first; nothing outside this folder is changed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Options of `sparsespike train`, for instance: make train ARGS="--epochs 2"
+ARGS ?=
+
+.PHONY: train test check setup peers clean
+
+train: $(VENV)/.ready
+	$(BIN)/sparsespike train fashion-mnist-fast --out runs/fashion-mnist-fast $(ARGS)
+
+test: $(VENV)/.ready-dev check
+	$(BIN)/pytest
+
+check: $(VENV)/.ready-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+
+setup: $(VENV)/.ready-dev
+
+# torch first and by its exact version: a range would fetch the newest build, with gigabytes of CUDA.
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet -c constraints.txt torch==2.13.0
+	$(BIN)/pip install --quiet -c constraints.txt -e .
+	touch $@
+
+$(VENV)/.ready-dev: $(VENV)/.ready
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+# What `sparsespike bench layer` compares with. Without their dependencies, which would bring torchvision and with it a
+# CUDA build of torch; the last four are all that their neurons import beside what 'make setup' installs.
+peers: $(VENV)/.ready-dev
+	$(BIN)/pip install --quiet --no-deps snntorch==1.0.0 spikingjelly==2.0.0 norse==1.1.0 \
+		h5py==3.16.0 loguru==0.7.3 nir==1.0.8 nirtorch==2.6
+
+clean:
+	rm -rf $(VENV) runs .pytest_cache .ruff_cache .hypothesis

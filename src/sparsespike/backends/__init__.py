@@ -1,0 +1,163 @@
+"""Backends: the places of kernels, what each must offer, and the explicit choice between them.
+
+A backend is a module with the functions of `Backend`. None of them is ever replaced by another
+silently: what a backend cannot compute, it refuses by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from sparsespike.layers.spec import LayerSpec
+
+BACKENDS = ("dense", "cpu")
+
+_chosen: ContextVar[str | None] = ContextVar("sparsespike_backend", default=None)
+
+
+class Lists(NamedTuple):
+    """The events of a `Spikes` as a backend takes them (see `Spikes` for the fields).
+
+    Attributes:
+        steps: T.
+        value: (n_active,) float.
+        unit: (n_spikes,) int32.
+        offset: (B*T + 1,) int64.
+        active_unit: (n_active,) int32.
+        active_offset: (B*T + 1,) int64, or empty where no gradient is wanted.
+    """
+
+    steps: int
+    value: Tensor
+    unit: Tensor
+    offset: Tensor
+    active_unit: Tensor
+    active_offset: Tensor
+
+    @property
+    def batch(self) -> int:
+        """B."""
+        return (self.offset.shape[0] - 1) // self.steps
+
+
+class Fired(NamedTuple):
+    """What a spiking layer gives: the fields of its output `Spikes`, floats first.
+
+    Attributes:
+        value: (n_active,) 0 or 1.
+        potential: (n_active,) V at the active entries.
+        unit: (n_spikes,) int32.
+        offset: (B*T + 1,) int64.
+        active_unit: (n_active,) int32.
+        active_offset: (B*T + 1,) int64.
+    """
+
+    value: Tensor
+    potential: Tensor
+    unit: Tensor
+    offset: Tensor
+    active_unit: Tensor
+    active_offset: Tensor
+
+
+class Backend(Protocol):
+    """The contract: forward and backward of a layer, for spiking neurons and for readouts.
+
+    `parameter` is what `Linear.tensors` gives; gradients come back in the same order. With `need_input`
+    False the gradient wrt `events.value` is not wanted and comes back empty.
+    """
+
+    def spiking_forward(self, events: Lists, parameter: list[Tensor], spec: LayerSpec) -> Fired:
+        """One spiking layer (eq. 1-4, 7)."""
+        ...
+
+    def spiking_backward(
+        self,
+        grad_value: Tensor,
+        events: Lists,
+        parameter: list[Tensor],
+        fired: Fired,
+        spec: LayerSpec,
+        need_input: bool,
+    ) -> tuple[Tensor, list[Tensor]]:
+        """ε at the layer's active entries -> ε at its active inputs, gradients (eq. 9-12)."""
+        ...
+
+    def readout_forward(self, events: Lists, parameter: list[Tensor], spec: LayerSpec) -> Tensor:
+        """One readout layer -> potential (B, T, N_out)."""
+        ...
+
+    def readout_backward(
+        self,
+        grad_potential: Tensor,
+        events: Lists,
+        parameter: list[Tensor],
+        spec: LayerSpec,
+        need_input: bool,
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Gradient of the potential (B, T, N_out) -> ε at the active inputs, gradients."""
+        ...
+
+    def count_forward(self, events: Lists, n_unit: int) -> Tensor:
+        """Spikes of each unit over time, (B, N), in the dtype of `events.value`."""
+        ...
+
+    def count_backward(self, grad: Tensor, events: Lists) -> Tensor:
+        """Gradient of the counts (B, N) -> gradient at the active entries (n_active,)."""
+        ...
+
+
+def load(name: str) -> Backend:
+    """The backend's module, imported on first use.
+
+    Raises:
+        ValueError: if there is no such backend.
+    """
+    if name == "dense":
+        from sparsespike.backends import dense
+
+        return dense
+    if name == "cpu":
+        from sparsespike.backends import cpu
+
+        return cpu
+    raise ValueError(f"backend: expected one of {', '.join(BACKENDS)}, found {name!r}")
+
+
+@contextmanager
+def use_backend(name: str) -> Iterator[None]:
+    """Computes with this backend inside the `with`, wherever a layer names none itself.
+
+    Args:
+        name: "dense" (the oracle: plain PyTorch, any neuron, slow) or "cpu".
+
+    Raises:
+        ValueError: if there is no such backend.
+    """
+    if name not in BACKENDS:
+        raise ValueError(f"backend: expected one of {', '.join(BACKENDS)}, found {name!r}")
+    token = _chosen.set(name)
+    try:
+        yield
+    finally:
+        _chosen.reset(token)
+
+
+def backend_for(device: torch.device) -> str:
+    """The backend in force: the one of `use_backend`, else the device's own.
+
+    Raises:
+        ValueError: if no backend computes on `device`.
+    """
+    chosen = _chosen.get()
+    if chosen is not None:
+        return chosen
+    if device.type == "cpu":
+        return "cpu"
+    raise ValueError(f'backend: none computes on {device} yet; "dense" runs anywhere')

@@ -1,0 +1,259 @@
+"""The walks of a spiking layer over time: forward over events, backward over events (Prop. 1).
+
+The leak is lazy: a state vector is kept as V = scale * state, so that one step of leak is one
+multiplication of `scale`, and a step without events costs nothing per neuron. `scale` is folded into the
+state before it gets small. Each walk takes a range of samples, needs no lock, and runs in several
+threads on ranges of their own (`threads.py`).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from sparsespike.backends.cpu.simd import add_alone
+from sparsespike.backends.cpu.verbs import accumulate, cut, fire, gather, inject, scatter
+
+CAPACITY = 2**18  # entries that a list starts with at most: 1/64 of all, then twice as many, ...
+SMALLEST_SCALE = np.float32(2.0**-24)  # below it, `scale` is folded into the state
+
+
+@njit(forceinline=True)
+def fold(state, scale):
+    """state *= scale, the new scale being 1."""
+    for j in range(state.shape[0]):
+        state[j] *= scale
+
+
+@njit(nogil=True, cache=True)
+def forward(
+    connection,
+    neuron,
+    unit,
+    offset,
+    steps,
+    first,
+    last,
+    n_out,
+    driven,
+    state,
+    out_offset,
+    active_offset,
+):
+    """Runs samples first:last of a spiking layer (eq. 1-4, 7).
+
+    Args:
+        connection: kernel form of the connection.
+        neuron: kernel form of the neuron.
+        unit: (n_events,) input units.
+        offset: (B*T + 1,) bounds of the rows in `unit`.
+        steps: T.
+        first: first sample.
+        last: one past the last sample.
+        n_out: neurons of the layer.
+        driven: whether a step without events can bring a neuron into the band (a bias does).
+        state: (n,), n_out padded to whole blocks, -inf; its dtype is the layer's.
+        out_offset: (B*T + 1,) written for rows first*T + 1 ... last*T, counted from 0 in this range.
+        active_offset: (B*T + 1,) the same for the active entries.
+
+    Returns:
+        This range's spikes (n_spikes,), active units, potentials and values (n_active,).
+    """
+    capacity = n_out + min(CAPACITY, (last - first) * steps * n_out // 64)
+    out_unit = np.empty(capacity, np.uint32)
+    active_unit = np.empty(capacity, np.uint32)
+    potential = np.empty(capacity, state.dtype)
+    value = np.empty(capacity, state.dtype)
+    start = Position(first * steps, 0, 0, neuron.alpha / neuron.alpha, driven)
+    at = start
+    while True:
+        at = _walk(
+            connection,
+            neuron,
+            unit,
+            offset,
+            steps,
+            last * steps,
+            n_out,
+            driven,
+            state,
+            at,
+            out_unit,
+            out_offset,
+            active_unit,
+            active_offset,
+            potential,
+            value,
+        )
+        if at.row == last * steps:
+            break
+        if at.n_spikes + n_out > len(out_unit):
+            out_unit = _grown(out_unit, at.n_spikes)
+        if at.n_active + n_out > len(active_unit):
+            active_unit = _grown(active_unit, at.n_active)
+            potential = _grown(potential, at.n_active)
+            value = _grown(value, at.n_active)
+    n = at.n_active
+    return out_unit[: at.n_spikes], active_unit[:n], potential[:n], value[:n]
+
+
+class Position(NamedTuple):
+    """Where a forward walk stands.
+
+    Attributes:
+        row: sample * T + step, the next row of input to take.
+        n_spikes: spikes listed so far.
+        n_active: active entries listed so far.
+        scale: V = scale * state.
+        near: whether a neuron is in the band or above.
+    """
+
+    row: int
+    n_spikes: int
+    n_active: int
+    scale: np.floating
+    near: bool
+
+
+@njit(cache=True)
+def _walk(
+    connection,
+    neuron,
+    unit,
+    offset,
+    steps,
+    end,
+    n_out,
+    driven,
+    state,
+    at,
+    out_unit,
+    out_offset,
+    active_unit,
+    active_offset,
+    potential,
+    value,
+):
+    """Walks from `at` to row `end`, or to where the lists may be too short for another step."""
+    row, n_spikes, n_active, scale, near = at
+    one = neuron.alpha / neuron.alpha
+    step = row % steps
+    while row < end:
+        if step == steps:
+            step = 0
+        if step == 0:  # a new sample: at rest, nothing fires
+            state[:n_out] = 0
+            scale = one
+            near = driven
+            out_offset[row + 1], active_offset[row + 1] = n_spikes, n_active
+        if n_spikes + n_out > len(out_unit) or n_active + n_out > len(active_unit):
+            break
+        row += 1
+        step += 1
+        if step == steps:  # the input of the last step reaches nothing
+            continue
+        start, stop = offset[row - 1], offset[row]
+        scale *= neuron.alpha
+        if scale < SMALLEST_SCALE:
+            fold(state, scale)
+            scale = one
+        if stop > start or near:
+            factor = one / scale
+            scatter(connection, state, unit, start, stop, factor)
+            n_spikes, n_active, near = fire(
+                neuron,
+                state,
+                scale,
+                factor,
+                out_unit,
+                n_spikes,
+                active_unit,
+                potential,
+                value,
+                n_active,
+            )
+            near = near or driven
+        out_offset[row + 1], active_offset[row + 1] = n_spikes, n_active
+    return Position(row, n_spikes, n_active, scale, near)
+
+
+@njit(cache=True)
+def _grown(old, used):
+    """A list twice as long, with the first `used` entries of the old one."""
+    new = np.empty(2 * len(old), old.dtype)
+    for k in range(used):  # not by slices: Numba would compile their error messages for four seconds
+        new[k] = old[k]
+    return new
+
+
+@njit(nogil=True, cache=True)
+def backward(
+    connection,
+    gradient,
+    neuron,
+    unit,
+    offset,
+    in_unit,
+    in_offset,
+    steps,
+    first,
+    last,
+    delta,
+    own_unit,
+    own_offset,
+    active_unit,
+    active_offset,
+    potential,
+    slope,
+    coefficient,
+    gathered,
+):
+    """Walks samples first:last backwards (eq. 9-12): δ[t] = c[t+1] + α δ[t+1].
+
+    Args:
+        connection: kernel form of the connection.
+        gradient: the same form, added to: ∇W (and ∇bias) of this range.
+        neuron: kernel form of the neuron.
+        unit: (n_events,) input units.
+        offset: (B*T + 1,) bounds of the rows in `unit`.
+        in_unit: (n_active_in,) active input units.
+        in_offset: (B*T + 1,) bounds of their rows; (0,) where ε at the inputs is not wanted.
+        steps: T.
+        first: first sample.
+        last: one past the last sample.
+        delta: (n,), n_out padded to whole blocks; scratch.
+        own_unit: (n_spikes,) the layer's spikes.
+        own_offset: (B*T + 1,) bounds of their rows.
+        active_unit: (n_active,) the layer's active units.
+        active_offset: (B*T + 1,) bounds of their rows.
+        potential: (n_active,) V there.
+        slope: (n_active,) g there.
+        coefficient: (n_active,) ε g there; completed to c where the reset is differentiated.
+        gathered: (n_active_in,) zeros, written: ε at the active inputs.
+    """
+    one = neuron.alpha / neuron.alpha
+    for sample in range(first, last):
+        row = sample * steps
+        delta[:] = 0
+        scale = one
+        live = False  # whether δ can be other than zero yet
+        for above in range(row + steps - 1, row, -1):
+            start, stop = active_offset[above], active_offset[above + 1]
+            live = live or start < stop
+            if not live:
+                continue
+            inject(neuron, delta, scale, active_unit, start, stop, potential, slope, coefficient)
+            cut(neuron, delta, own_unit, own_offset[above], own_offset[above + 1])
+            scale *= neuron.alpha
+            if scale < SMALLEST_SCALE:
+                fold(delta, scale)
+                scale = one
+            factor = one / scale
+            for k in range(start, stop):
+                add_alone(delta, active_unit[k], coefficient[k] * factor)
+            accumulate(gradient, delta, unit, offset[above - 1], offset[above], scale)
+            if len(in_offset):
+                start, stop = in_offset[above - 1], in_offset[above]
+                gather(connection, delta, in_unit, start, stop, scale, gathered)

@@ -1,0 +1,174 @@
+"""`Linear` on the CPU: its three verbs, over rows of the stored weight, the fan-outs of the inputs."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from numba import njit, types
+from numba.extending import overload
+from numpy.typing import NDArray
+
+from sparsespike.backends.cpu.simd import (
+    lanes,
+    load,
+    plus,
+    scaled,
+    store,
+    times,
+    total,
+)
+from sparsespike.backends.cpu.verbs import INLINE, accumulate, gather, scatter
+
+
+class LinearWeight(NamedTuple):
+    """A `Linear`, or its gradient, as kernels take it.
+
+    Attributes:
+        weight: (n_in, n), C-contiguous; n is n_out padded with zeros to whole blocks.
+        bias: (n,), or None.
+    """
+
+    weight: NDArray
+    bias: NDArray | None
+
+
+def _is_linear(connection) -> bool:
+    return getattr(connection, "instance_class", None) is LinearWeight
+
+
+def _has_bias(connection) -> bool:
+    # Decided when compiling: a test at run time made the loop without bias twice as slow.
+    return not isinstance(connection[1], types.NoneType)
+
+
+@njit(**INLINE)
+def _scatter_rows(weight, current, unit, start, stop, factor):
+    """current += factor * the sum of the weight's rows unit[start:stop], in four blocks at a time."""
+    if start == stop:
+        return
+    n, width = weight.shape[1], lanes(weight)
+    at = 0
+    while at + 4 * width <= n:
+        p = unit[start] * n + at
+        a, b = load(weight, p), load(weight, p + width)
+        c, d = load(weight, p + 2 * width), load(weight, p + 3 * width)
+        for k in range(start + 1, stop):
+            p = unit[k] * n + at
+            a, b = plus(a, load(weight, p)), plus(b, load(weight, p + width))
+            c, d = plus(c, load(weight, p + 2 * width)), plus(d, load(weight, p + 3 * width))
+        _add_at(current, at, a, factor)
+        _add_at(current, at + width, b, factor)
+        _add_at(current, at + 2 * width, c, factor)
+        _add_at(current, at + 3 * width, d, factor)
+        at += 4 * width
+    while at < n:
+        a = load(weight, unit[start] * n + at)
+        for k in range(start + 1, stop):
+            a = plus(a, load(weight, unit[k] * n + at))
+        _add_at(current, at, a, factor)
+        at += width
+
+
+@njit(**INLINE)
+def _accumulate_rows(weight, delta, unit, start, stop, factor):
+    """Each of the weight's rows unit[start:stop] += factor * delta, in four blocks at a time."""
+    if start == stop:
+        return
+    n, width = weight.shape[1], lanes(weight)
+    at = 0
+    while at + 4 * width <= n:
+        a, b = load(delta, at), load(delta, at + width)
+        c, d = load(delta, at + 2 * width), load(delta, at + 3 * width)
+        for k in range(start, stop):
+            p = unit[k] * n + at
+            _add_at(weight, p, a, factor)
+            _add_at(weight, p + width, b, factor)
+            _add_at(weight, p + 2 * width, c, factor)
+            _add_at(weight, p + 3 * width, d, factor)
+        at += 4 * width
+    while at < n:
+        a = load(delta, at)
+        for k in range(start, stop):
+            _add_at(weight, unit[k] * n + at, a, factor)
+        at += width
+
+
+@njit(**INLINE)
+def _dot(weight, row, delta):
+    """<the weight's row that starts at the flat index `row`, delta>."""
+    n, width = weight.shape[1], lanes(weight)
+    a = times(load(weight, row), load(delta, 0))
+    at = width
+    if n >= 4 * width:
+        b = times(load(weight, row + width), load(delta, width))
+        c = times(load(weight, row + 2 * width), load(delta, 2 * width))
+        d = times(load(weight, row + 3 * width), load(delta, 3 * width))
+        at = 4 * width
+        while at + 4 * width <= n:
+            p = row + at
+            a = plus(a, times(load(weight, p), load(delta, at)))
+            b = plus(b, times(load(weight, p + width), load(delta, at + width)))
+            c = plus(c, times(load(weight, p + 2 * width), load(delta, at + 2 * width)))
+            d = plus(d, times(load(weight, p + 3 * width), load(delta, at + 3 * width)))
+            at += 4 * width
+        a = plus(plus(a, b), plus(c, d))
+    while at < n:
+        a = plus(a, times(load(weight, row + at), load(delta, at)))
+        at += width
+    return total(a)
+
+
+@njit(**INLINE)
+def _add_at(row, at, block, factor):
+    """row += factor * block, at the block's place."""
+    store(row, at, plus(load(row, at), scaled(block, factor)))
+
+
+@njit(**INLINE)
+def _add(a, b, factor):
+    """a += factor * b."""
+    for at in range(0, a.shape[0], lanes(a)):
+        _add_at(a, at, load(b, at), factor)
+
+
+@overload(scatter, jit_options=INLINE)
+def _scatter(connection, current, unit, start, stop, factor):
+    if not _is_linear(connection):
+        return None
+
+    def kernel(connection, current, unit, start, stop, factor):
+        _scatter_rows(connection.weight, current, unit, start, stop, factor)
+
+    def biased(connection, current, unit, start, stop, factor):
+        _scatter_rows(connection.weight, current, unit, start, stop, factor)
+        _add(current, connection.bias, factor)
+
+    return biased if _has_bias(connection) else kernel
+
+
+@overload(accumulate, jit_options=INLINE)
+def _accumulate(connection, delta, unit, start, stop, factor):
+    if not _is_linear(connection):
+        return None
+
+    def kernel(connection, delta, unit, start, stop, factor):
+        _accumulate_rows(connection.weight, delta, unit, start, stop, factor)
+
+    def biased(connection, delta, unit, start, stop, factor):
+        _accumulate_rows(connection.weight, delta, unit, start, stop, factor)
+        _add(connection.bias, delta, factor)
+
+    return biased if _has_bias(connection) else kernel
+
+
+@overload(gather, jit_options=INLINE)
+def _gather(connection, delta, unit, start, stop, factor, gathered):
+    if not _is_linear(connection):
+        return None
+
+    def kernel(connection, delta, unit, start, stop, factor, gathered):
+        weight = connection.weight
+        for k in range(start, stop):
+            gathered[k] = factor * _dot(weight, unit[k] * weight.shape[1], delta)
+
+    return kernel

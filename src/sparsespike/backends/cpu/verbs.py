@@ -1,0 +1,50 @@
+"""The verbs that the drivers call; Numba resolves them by the type of their first argument.
+
+A connection is three verbs, and so is a neuron. A kind of connection or neuron gives its kernels in a file
+of its own (`linear.py`, `lif.py`), each an `overload` for its NamedTuple; every driver then runs with it,
+and is compiled and cached on disk per combination. A state is kept as
+`scale * state` and `factor` is 1 / scale, the lazy leak (`drive.py`).
+"""
+
+from __future__ import annotations
+
+# Every verb is inlined into its driver: a call would pass each array as seven words on the stack, and
+# count its references up and down, which takes longer than a verb's work in a quiet step.
+INLINE = {"forceinline": True}
+
+
+def scatter(connection, current, unit, start, stop, factor):
+    """current += factor * what the input events unit[start:stop] bring in one step."""
+    raise NotImplementedError
+
+
+def accumulate(connection, delta, unit, start, stop, factor):
+    """Adds factor * delta to the gradient of what the events unit[start:stop] went through."""
+    raise NotImplementedError
+
+
+def gather(connection, delta, unit, start, stop, factor, gathered):
+    """gathered[k] = factor * <weights of active input unit[k], delta> for k in start:stop (eq. 12)."""
+    raise NotImplementedError
+
+
+def fire(neuron, state, scale, factor, unit, n_spikes, active_unit, potential, value, n_active):
+    """Appends this step's spikes and active entries to the lists (eq. 4, 7), and resets what spiked.
+
+    Returns:
+        The new lengths (n_spikes, n_active), and whether any neuron was in the band or above.
+    """
+    raise NotImplementedError
+
+
+def inject(neuron, delta, scale, unit, start, stop, potential, slope, coefficient):
+    """Completes c at the active entries start:stop of step t + 1, where the reset is differentiated.
+
+    `coefficient` comes as ε g, and `scale * delta` is δ[t+1].
+    """
+    raise NotImplementedError
+
+
+def cut(neuron, delta, unit, start, stop):
+    """Ends δ where the layer's own spikes unit[start:stop] of step t + 1 fixed the potential."""
+    raise NotImplementedError

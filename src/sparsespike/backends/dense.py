@@ -1,0 +1,152 @@
+"""The oracle: every layer as plain PyTorch over dense (B, T, N), gradients by autograd.
+
+Slow and large on purpose; total, since it runs any connection's `current` and any neuron's `step`. The
+sparse gradient is autograd of this (eq. 8), so nothing here is derived by hand: the backward passes
+run the forward again under autograd.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from sparsespike.backends import Fired, Lists
+from sparsespike.events import Spikes
+from sparsespike.layers.spec import LayerSpec
+from sparsespike.neurons import LIF, Readout
+
+
+def spiking_forward(events: Lists, parameter: list[Tensor], spec: LayerSpec) -> Fired:
+    """One spiking layer; see `Backend`."""
+    potential, spikes = _run_spiking(_dense_input(events, parameter[0]), parameter, spec)
+    active = _lif(spec).active(potential)
+    active[:, 0] = False  # V[0] is a constant: nothing to differentiate
+    lists = Spikes.from_dense(spikes, active=active)
+    return Fired(
+        lists.value,
+        potential[active],
+        lists.unit,
+        lists.offset,
+        lists.active_unit,
+        lists.active_offset,
+    )
+
+
+def spiking_backward(
+    grad_value: Tensor,
+    events: Lists,
+    parameter: list[Tensor],
+    fired: Fired,
+    spec: LayerSpec,
+    need_input: bool,
+) -> tuple[Tensor, list[Tensor]]:
+    """Gradient of `spiking_forward` by autograd; see `Backend`."""
+    shape = (events.batch, events.steps, spec.connection.n_out)
+    grad = Spikes(
+        shape, fired.unit[:0], fired.offset * 0, fired.active_unit, fired.active_offset, grad_value
+    ).to_dense()
+
+    def spikes(value: Tensor, *parameter: Tensor) -> Tensor:
+        dense = _dense_input(events._replace(value=value), parameter[0])
+        return _run_spiking(dense, list(parameter), spec)[1]
+
+    return _gradients(spikes, grad, events, parameter, need_input)
+
+
+def readout_forward(events: Lists, parameter: list[Tensor], spec: LayerSpec) -> Tensor:
+    """One readout layer; see `Backend`."""
+    return _run_readout(_dense_input(events, parameter[0]), parameter, spec)
+
+
+def readout_backward(
+    grad_potential: Tensor,
+    events: Lists,
+    parameter: list[Tensor],
+    spec: LayerSpec,
+    need_input: bool,
+) -> tuple[Tensor, list[Tensor]]:
+    """Gradient of `readout_forward` by autograd; see `Backend`."""
+
+    def potential(value: Tensor, *parameter: Tensor) -> Tensor:
+        dense = _dense_input(events._replace(value=value), parameter[0])
+        return _run_readout(dense, list(parameter), spec)
+
+    return _gradients(potential, grad_potential, events, parameter, need_input)
+
+
+def count_forward(events: Lists, n_unit: int) -> Tensor:
+    """Spikes of each unit over time; see `Backend`."""
+    return _spikes(events, n_unit).to_dense().sum(1)
+
+
+def count_backward(grad: Tensor, events: Lists) -> Tensor:
+    """Gradient of the counts at the active entries; see `Backend`."""
+
+    def total(value: Tensor) -> Tensor:
+        return count_forward(events._replace(value=value), grad.shape[1])
+
+    pull_back = torch.func.vjp(total, events.value)[1]
+    return pull_back(grad)[0]
+
+
+def _run_spiking(dense: Tensor, parameter: list[Tensor], spec: LayerSpec) -> tuple[Tensor, Tensor]:
+    """(B, T, N_in) -> V and S, each (B, T, N_out)."""
+    neuron = _lif(spec)
+    current = spec.connection.current(dense, parameter).unbind(1)
+    state = neuron.initial(current[0])
+    states = [state]
+    for current_now in current[:-1]:  # the input of the last step reaches nothing
+        state = neuron.step(state, current_now)
+        states.append(state)
+    potential, spikes = zip(*states, strict=True)
+    return torch.stack(potential, 1), torch.stack(spikes, 1)
+
+
+def _run_readout(dense: Tensor, parameter: list[Tensor], spec: LayerSpec) -> Tensor:
+    """(B, T, N_in) -> y, (B, T, N_out)."""
+    neuron = spec.neuron
+    if not isinstance(neuron, Readout):
+        raise ValueError(f"neuron: expected Readout, found {neuron!r}")
+    current = spec.connection.current(dense, parameter).unbind(1)
+    states = [neuron.initial(current[0])]
+    for current_now in current[:-1]:
+        states.append(neuron.step(states[-1], current_now))
+    return torch.stack(states, 1)
+
+
+def _lif(spec: LayerSpec) -> LIF:
+    if not isinstance(spec.neuron, LIF):
+        raise ValueError(f"neuron: expected LIF, found {spec.neuron!r}")
+    return spec.neuron
+
+
+def _dense_input(events: Lists, weight: Tensor) -> Tensor:
+    """(B, T, N_in) of 0 and 1 in the weights' dtype."""
+    events = events._replace(value=events.value.to(weight.dtype))
+    return _spikes(events, weight.shape[1]).to_dense()
+
+
+def _spikes(events: Lists, n_unit: int) -> Spikes:
+    return Spikes(
+        (events.batch, events.steps, n_unit),
+        events.unit,
+        events.offset,
+        events.active_unit,
+        events.active_offset,
+        events.value,
+    )
+
+
+def _gradients(
+    output: Callable[..., Tensor],
+    grad: Tensor,
+    events: Lists,
+    parameter: list[Tensor],
+    need_input: bool,
+) -> tuple[Tensor, list[Tensor]]:
+    """Autograd of `output(value, *parameter)`; `vjp`, as a custom op runs below the usual autograd."""
+    pull_back = torch.func.vjp(output, events.value, *parameter)[1]
+    grad_value, *grad_parameter = pull_back(grad)
+    return grad_value if need_input else events.value.new_empty(0), grad_parameter

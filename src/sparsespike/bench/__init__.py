@@ -1,0 +1,17 @@
+"""Benchmarks: a layer, or a whole training step, against dense methods and other libraries.
+
+trial.py      what a case and a method on it are
+layer.py, step.py       the two benchmarks
+inputs.py     synthetic and real input
+baselines.py, peers.py  what sparsespike is compared with
+gate.py       first the same spikes and gradients as the oracle,
+measure.py, probe.py    then memory, in a process of its own, and time
+runner.py, report.py    rows, table, results/bench-*.jsonl
+"""
+
+from __future__ import annotations
+
+from sparsespike.bench.layer import LayerBench
+from sparsespike.bench.step import StepBench
+
+__all__ = ["LayerBench", "StepBench"]

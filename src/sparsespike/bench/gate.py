@@ -1,0 +1,86 @@
+"""The gate: before a method is timed, its spikes and gradients are compared with the oracle's."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from sparsespike.bench.baselines import membrane
+from sparsespike.events import Spikes
+from sparsespike.neurons import LIF
+
+# The part of a case that is compared: enough for every code path, little for the slowest method.
+HEAD_SAMPLES = 8
+HEAD_STEPS = 100
+# Relative error (L2) that rounding explains, with room: 3e-14 and 2e-5 were seen. Peers keep their
+# constants in float32 whatever they are given.
+EXACT, ROUNDED = 1e-10, 1e-4
+# A sample counts if no potential is nearer than this to where a spike or the band's edge flips.
+MARGIN = {torch.float64: 1e-6, torch.float32: 1e-5}
+
+Outcome = tuple[Tensor, Tensor, Tensor]
+
+
+def decided(spikes: Spikes, weight: Tensor, neuron: LIF, dtype: torch.dtype) -> Tensor:
+    """(B,) 1 for samples in which rounding decides no spike and no active entry, else 0.
+
+    Args:
+        spikes: (B, T, N_in).
+        weight: (N_out, N_in), float64.
+        neuron: of the layer.
+        dtype: in which a method computes.
+
+    Raises:
+        ValueError: if there is no such sample.
+    """
+    potential, _ = membrane(spikes.to_dense().detach().to(weight.dtype), weight, neuron)
+    distance = (potential - neuron.v_th).abs()
+    nearest = distance.amin((1, 2))
+    if math.isfinite(neuron.b_th):
+        nearest = torch.minimum(nearest, (distance - neuron.b_th).abs().amin((1, 2)))
+    sure = (nearest > MARGIN[dtype]).to(weight.dtype)
+    if not sure.any():
+        raise ValueError(
+            f"gate: expected a sample without a potential at the threshold, found 0 of {len(sure)}"
+        )
+    return sure
+
+
+def compare(
+    found: Outcome, expected: Outcome, sure: Tensor, scale: float, *, exact: bool
+) -> str | None:
+    """What differs, in one line; None if nothing does.
+
+    Args:
+        found: spikes (B, T, N_out), gradient at the active inputs, gradient of the weights.
+        expected: the oracle's, float64.
+        sure: (B,) 1 for the samples that count; the others have no upstream gradient.
+        scale: the gradients found are meant to be so many times the expected ones.
+        exact: whether float64 in means float64 throughout.
+
+    Raises:
+        ValueError: if nothing happened in the case, so that there is nothing to compare.
+    """
+    names = ("spikes", "gradient of the input", "gradient of the weights")
+    counted = sure.bool()
+    for name, tensor in zip(names, (expected[0][counted], *expected[1:]), strict=True):
+        if not tensor.count_nonzero():
+            raise ValueError(
+                f"gate: expected something to compare, found no {name} other than zero"
+            )
+    flips = int((found[0][counted] != expected[0][counted]).sum())
+    if flips:
+        return f"{flips} of {int(expected[0][counted].sum())} spikes differ"
+    tolerance = EXACT if exact and found[2].dtype == torch.float64 else ROUNDED
+    for name, left, right in zip(names[1:], found[1:], expected[1:], strict=True):
+        error = relative_error(left.double(), right * scale)
+        if not error <= tolerance:  # NaN is an error as well
+            return f"{name}: relative error {error:.2g} > {tolerance:g}"
+    return None
+
+
+def relative_error(found: Tensor, expected: Tensor) -> float:
+    """L2 norm of the difference, as a share of the expected one's."""
+    return float((found - expected).norm() / expected.norm())

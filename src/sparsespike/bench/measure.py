@@ -1,0 +1,154 @@
+"""Time and memory of computations that are cut into phases (forward, backward, ...).
+
+Times of several methods are taken in turns within one run, so that a busy machine slows all alike,
+and only their ratios are worth quoting. Memory is what eq. 14 compares: bytes that forward saves
+for backward, and the peak of a forward and backward together, whoever allocated it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+SHORT_S, WARM_UPS = 0.1, 3
+
+# Phases run in order, each on what the one before it returned; the first is given None.
+Phases = dict[str, Callable[[Any], Any]]
+
+
+def run(phases: Phases) -> Any:
+    """Runs the phases once; returns what the last one gave."""
+    result = None
+    for phase in phases.values():
+        result = phase(result)
+    return result
+
+
+def time_in_turns(
+    methods: Mapping[str, Phases],
+    *,
+    repeats: int,
+    limit_s: float,
+    tell: Callable[[str], None] = lambda name: None,
+) -> dict[str, dict[str, list[float]]]:
+    """Seconds of every phase of every method, one turn of each method after the other.
+
+    Whoever had the turn before has left its own data in the caches, as no training loop does: a method
+    that takes less than `SHORT_S` runs `WARM_UPS` times more, and the last of these runs counts.
+
+    Args:
+        methods: phases by name; each is run once beforehand, not counted.
+        repeats: runs of each method, >= 1.
+        limit_s: a method that has taken so many seconds stops, after one counted run at least.
+        tell: called with a method's name before each of its turns, run or not.
+
+    Returns:
+        For each method and phase, and for "total", one number per run.
+    """
+    spent = dict.fromkeys(methods, 0.0)
+    seconds: dict[str, dict[str, list[float]]] = {name: {} for name in methods}
+    for turn in range(-1, repeats):
+        for name, phases in methods.items():
+            tell(name)
+            if turn > 0 and spent[name] > limit_s:
+                continue
+            taken = _time_turn(phases)
+            spent[name] += sum(taken.values())
+            taken["total"] = sum(taken.values())
+            for phase, duration in taken.items() if turn >= 0 else ():
+                seconds[name].setdefault(phase, []).append(duration)
+    return seconds
+
+
+def summary(seconds: list[float]) -> dict[str, float]:
+    """Median, 20th and 80th percentile in milliseconds."""
+    low, median, high = np.percentile(seconds, (20, 50, 80)) * 1e3
+    return {"median": round(median, 4), "p20": round(low, 4), "p80": round(high, 4)}
+
+
+def saved_bytes(forward: Callable[[], Any], given: Iterable[Tensor]) -> int:
+    """Bytes that autograd keeps for backward after `forward`, each storage counted once.
+
+    Args:
+        forward: the computation.
+        given: tensors that exist anyway, inputs and weights; their storages are not counted.
+    """
+    known = {tensor.untyped_storage().data_ptr() for tensor in given}
+    saved: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in known:
+            saved[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        result = forward()  # held until the count is read: a freed storage's address is used again
+    total = sum(saved.values())
+    del result
+    return total
+
+
+def peak_bytes(computation: Callable[[], Any]) -> int | None:
+    """Bytes by which this process's resident memory exceeded its start while `computation` ran.
+
+    Counts every allocation that was touched, of torch, NumPy, Numba or anyone else, and freed since
+    or not. Meant for a fresh process (see `bench.probe`): memory that is free but still held there
+    is used first and not seen. Linux only; elsewhere, or where the kernel forbids the reset, None.
+    """
+    gc.collect()
+    status, clear = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+    try:
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+        clear.write_text("5")  # sets the high-water mark VmHWM to the present VmRSS
+    except OSError:
+        return None
+    before = _kibibytes(status.read_text(), "VmRSS")
+    result = computation()
+    after = _kibibytes(status.read_text(), "VmHWM")
+    del result
+    return max(0, after - before) * 1024
+
+
+def available_bytes() -> int | None:
+    """Memory that a new computation can have without swapping; None where it is not known."""
+    try:
+        return _kibibytes(Path("/proc/meminfo").read_text(), "MemAvailable") * 1024
+    except OSError:
+        return None
+
+
+def _time_turn(phases: Phases) -> dict[str, float]:
+    """Seconds of each phase, of a run that follows others of the same method if it is a short one."""
+    gc.collect()
+    gc.disable()
+    try:
+        taken = _time_once(phases)
+        if sum(taken.values()) < SHORT_S:
+            for _ in range(WARM_UPS):
+                taken = _time_once(phases)
+    finally:
+        gc.enable()
+    return taken
+
+
+def _time_once(phases: Phases) -> dict[str, float]:
+    taken, result = {}, None
+    for name, phase in phases.items():
+        start = time.perf_counter()
+        result = phase(result)
+        taken[name] = time.perf_counter() - start
+    return taken
+
+
+def _kibibytes(text: str, name: str) -> int:
+    line = next(line for line in text.splitlines() if line.startswith(f"{name}:"))
+    return int(line.split()[1])

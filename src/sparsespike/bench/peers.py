@@ -1,0 +1,217 @@
+"""The same spiking layer in other libraries, as close to eq. 1-4 as each of them gets.
+
+Every one is fed its currents by `unbind`, time first; slicing `current[t]` under autograd would
+measure the O(T^2) trap of `baselines.paper_loop` instead of the library. Every one puts a spike
+into the step of the input that caused it, one step earlier than we do: compare `peer[:, :-1]` with
+ours `[:, 1:]`. None of them cuts its surrogate at a band. What else differs stands in each `note`;
+`twin` says it as one of our neurons, so that what a peer computes is checked before it is timed.
+
+They are optional: `make peers` installs them, they are imported on use.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from sparsespike.neurons import LIF
+from sparsespike.surrogates import FastSigmoid
+
+DenseLayer = Callable[[Tensor, Tensor, LIF], Tensor]
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A layer of another library.
+
+    Attributes:
+        package: name to install and to ask the version of.
+        note: what it computes differently.
+        build: neuron -> layer (spikes (B, T, N_in), weight (N_out, N_in), neuron) -> (B, T, N_out).
+        twin: neuron -> the neuron of ours whose spikes and gradients the library computes for it.
+        slope: its gradients are so many times its twin's.
+    """
+
+    package: str
+    note: str
+    build: Callable[[LIF], DenseLayer]
+    twin: Callable[[LIF], LIF]
+    slope: float = 1.0
+
+    def load(self, neuron: LIF) -> DenseLayer:
+        """The layer, importing the library.
+
+        Raises:
+            ImportError: if the library, or one that it imports, is not installed.
+            ValueError: if it cannot compute `neuron`.
+        """
+        _check(neuron)
+        return self.build(neuron)
+
+    def version(self) -> str | None:
+        """The installed version, None if there is none."""
+        try:
+            return importlib.metadata.version(self.package)
+        except importlib.metadata.PackageNotFoundError:
+            return None
+
+
+def _snntorch(neuron: LIF) -> DenseLayer:
+    library, surrogate = _import("snntorch"), _import("snntorch.surrogate")
+    cell = library.Leaky(
+        beta=neuron.alpha,
+        threshold=neuron.v_th,
+        spike_grad=surrogate.fast_sigmoid(slope=_beta(neuron)),
+        reset_mechanism="subtract",
+    )
+
+    def layer(spikes: Tensor, weight: Tensor, neuron: LIF) -> Tensor:
+        current = _current(spikes, weight)
+        potential, fired = torch.zeros_like(current[0]), []
+        for current_now in current:
+            spike, potential = cell(current_now, potential)
+            fired.append(spike)
+        return torch.stack(fired).transpose(0, 1)
+
+    return layer
+
+
+def _spikingjelly(neuron: LIF) -> DenseLayer:
+    node = _spikingjelly_node(neuron, "m")
+
+    def layer(spikes: Tensor, weight: Tensor, neuron: LIF) -> Tensor:
+        node.reset()
+        return node(functional.linear(spikes.transpose(0, 1), weight)).transpose(0, 1)
+
+    return layer
+
+
+def _spikingjelly_loop(neuron: LIF) -> DenseLayer:
+    node = _spikingjelly_node(neuron, "s")
+
+    def layer(spikes: Tensor, weight: Tensor, neuron: LIF) -> Tensor:
+        node.reset()
+        fired = [node(current_now) for current_now in _current(spikes, weight)]
+        return torch.stack(fired).transpose(0, 1)
+
+    return layer
+
+
+def _spikingjelly_node(neuron: LIF, step_mode: str) -> Any:
+    return _import("spikingjelly.activation_based.neuron").LIFNode(
+        tau=1.0 / (1.0 - neuron.alpha),
+        decay_input=False,
+        v_threshold=neuron.v_th,
+        v_reset=None,
+        surrogate_function=_import("spikingjelly.activation_based.surrogate").SoftSign(
+            alpha=_beta(neuron)
+        ),
+        detach_reset=True,
+        step_mode=step_mode,
+    )
+
+
+def _norse(neuron: LIF) -> DenseLayer:
+    library, box = _import("norse.torch"), _import("norse.torch.functional.lif_box")
+
+    def reset(spike: Tensor, potential: Tensor, v_reset: Tensor, v_th: Tensor) -> Tensor:
+        # Norse resets before the leak: dividing by alpha makes it the reset of eq. 2.
+        return potential - spike.detach() * (v_th / neuron.alpha)
+
+    parameters = box.LIFBoxParameters(
+        tau_mem_inv=torch.tensor((1.0 - neuron.alpha) / neuron.dt),
+        v_th=torch.tensor(neuron.v_th),
+        alpha=torch.tensor(_beta(neuron)),
+        reset_method=reset,
+    )
+    cell = library.LIFBoxCell(parameters, dt=neuron.dt)
+
+    def layer(spikes: Tensor, weight: Tensor, neuron: LIF) -> Tensor:
+        # Its Euler step multiplies the input by dt / tau, here 1 - alpha.
+        current = _current(spikes, weight / (1.0 - neuron.alpha))
+        state, fired = box.LIFBoxFeedForwardState(v=torch.zeros_like(current[0])), []
+        for current_now in current:
+            spike, state = cell(current_now, state)
+            fired.append(spike)
+        return torch.stack(fired).transpose(0, 1)
+
+    return layer
+
+
+def _without_band(neuron: LIF) -> LIF:
+    return replace(neuron, b_th=math.inf)
+
+
+def _with_leaking_reset(neuron: LIF) -> LIF:
+    # alpha (V - v_th S) takes only alpha v_th away at the next step.
+    return replace(neuron, b_th=math.inf, v_reset=(1.0 - neuron.alpha) * neuron.v_th)
+
+
+def _with_flat_slope(neuron: LIF) -> LIF:
+    return replace(neuron, b_th=math.inf, surrogate=FastSigmoid(1.0))
+
+
+SPIKINGJELLY_NOTE = (
+    "V = alpha (V - v_th S) + I: the reset leaks too; spikes at V >= v_th; slope 50 times ours"
+)
+PEERS = {
+    "snntorch": Peer(
+        "snntorch",
+        "Leaky, fast_sigmoid; computes every spike twice, for the reset",
+        _snntorch,
+        twin=_without_band,
+    ),
+    "spikingjelly": Peer(
+        "spikingjelly",
+        f"LIFNode, multi-step operator, SoftSign; {SPIKINGJELLY_NOTE}",
+        _spikingjelly,
+        twin=_with_leaking_reset,
+        slope=50.0,
+    ),
+    "spikingjelly-loop": Peer(
+        "spikingjelly",
+        f"LIFNode, step by step, SoftSign; {SPIKINGJELLY_NOTE}",
+        _spikingjelly_loop,
+        twin=_with_leaking_reset,
+        slope=50.0,
+    ),
+    "norse": Peer(
+        "norse",
+        "LIFBoxCell with input / (1 - alpha) and our reset; its SuperSpike takes slope 1 for any",
+        _norse,
+        twin=_with_flat_slope,
+    ),
+}
+
+
+def _import(module: str) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # theirs: torch.jit is deprecated
+        return importlib.import_module(module)
+
+
+def _current(spikes: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
+    return functional.linear(spikes.transpose(0, 1), weight).unbind(0)
+
+
+def _beta(neuron: LIF) -> float:
+    assert isinstance(neuron.surrogate, FastSigmoid)  # checked in `load`
+    return neuron.surrogate.beta
+
+
+def _check(neuron: LIF) -> None:
+    same = neuron.reset == "subtract" and neuron.detach_reset
+    if not same or neuron.v_rest or neuron.v_reset or not isinstance(neuron.surrogate, FastSigmoid):
+        raise ValueError(
+            'neuron: expected reset="subtract", detach_reset=True, v_rest = v_reset = 0 and a '
+            f"FastSigmoid, found {neuron}"
+        )

@@ -1,0 +1,161 @@
+"""What a benchmark leaves: a table on screen, one JSON line per row under `results/`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from sparsespike.bench.runner import Row
+
+# Phases of the table; the others are in the JSON lines.
+SHOWN = ("forward", "backward")
+VERSIONS = ("sparsespike", "torch", "numba", "numpy")
+
+
+def environment() -> dict[str, Any]:
+    """Code, machine and versions: what a number is worth nothing without."""
+    commit, dirty = _commit()
+    return {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": commit,
+        "dirty": dirty,
+        "machine": platform.platform(),
+        "cpu": _cpu(),
+        "cores": os.cpu_count(),
+        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "versions": {name: metadata.version(name) for name in VERSIONS},
+    }
+
+
+def append(path: Path, about: dict[str, Any], rows: list[Row]) -> None:
+    """Appends one line per row to a JSONL file, made if missing.
+
+    Args:
+        path: the file.
+        about: what all rows share: benchmark, environment, seed, case.
+        rows: the results.
+
+    Raises:
+        OSError: if the file cannot be written.
+    """
+    lines = [json.dumps({**about, **dataclasses.asdict(row)}, allow_nan=False) for row in rows]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a", encoding="utf-8") as file:
+        file.write("".join(line + "\n" for line in lines))
+
+
+def table(title: str, caption: str, rows: list[Row]) -> Table:
+    """The rows as a table: median over p20-p80 per phase, memory, ratios to sparsespike."""
+    with_epoch = any(row.epoch_s is not None for row in rows)
+    headings = ["saved\nMiB", "peak\nMiB", "\n×", *["epoch\ns"] * with_epoch]
+    for phase in reversed(SHOWN):
+        headings = [f"{phase}\nms", "\n×", *headings]
+    headings.insert(2 * len(SHOWN), "total\n×")
+    shown = Table(
+        title=title, caption=caption, box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0)
+    )
+    shown.title_justify = shown.caption_justify = "left"
+    shown.add_column("method", no_wrap=True)
+    for heading in headings:
+        shown.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        cells = [row.method]
+        for phase in SHOWN:
+            cells += [_spread(row.ms.get(phase)), _times(row, phase)]
+        cells += [
+            _times(row, "total"),
+            _number(row.saved_mib),
+            _number(row.peak_mib),
+            _times(row, "peak"),
+        ]
+        cells += [_number(row.epoch_s)] * with_epoch
+        shown.add_row(*cells, style=None if row.status == "ok" else "dim")
+    return shown
+
+
+def caption(about: dict[str, Any]) -> str:
+    """What the columns mean, and where they were measured."""
+    commit = (about["commit"] or "no checkout")[:12] + (" + changes" if about["dirty"] else "")
+    return (
+        "median over 20th-80th percentile; × multiples of sparsespike's; memory beyond inputs "
+        f"and weights\n{about['cpu']}, {about['threads']} of {about['cores']} cores, load "
+        f"{about['load']} when it began, torch {about['versions']['torch']}, "
+        f"{commit}"
+    )
+
+
+def remarks(rows: list[Row]) -> list[str]:
+    """One line per row that was skipped or is wrong, and per peer, what it computes."""
+    lines = [f"{row.method}: {row.status}: {row.reason}" for row in rows if row.status != "ok"]
+    peers = [row for row in rows if row.note and row.status == "ok"]
+    return lines + [f"{row.method} {row.version}: {row.note}" for row in peers]
+
+
+def headline(case: dict[str, Any]) -> str:
+    """The case in one line: what it is and how active it was."""
+    sizes = case.get("sizes") or [case["n_in"], case["neurons"]]
+    activity = case["activity"] if isinstance(case["activity"], list) else [case["activity"]]
+    return (
+        f"{case['source']}: B = {case['batch_size']}, T = {case['steps']}, "
+        f"{'-'.join(map(str, sizes))} units, input rate {case['input_rate']:.2%}, "
+        f"activity {' '.join(f'{share:.2%}' for share in activity)}"
+    )
+
+
+def _spread(taken: dict[str, float] | None) -> str:
+    if taken is None:
+        return "-"
+    low, high = (
+        f"{taken[name]:.2g}" if taken[name] < 100 else f"{taken[name]:.0f}"
+        for name in ("p20", "p80")
+    )
+    return f"{_number(taken['median'])}\n{low}-{high}"
+
+
+def _times(row: Row, name: str) -> str:
+    return _number(row.ratio.get(name))
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3g}" if value < 100 else f"{value:.0f}"
+
+
+def _commit() -> tuple[str | None, bool | None]:
+    """The commit of the source tree and whether files differ from it; None outside a checkout."""
+    folder = Path(__file__).parent
+
+    def git(*words: str) -> str:
+        done = subprocess.run(
+            ["git", *words], cwd=folder, capture_output=True, text=True, check=True, timeout=30
+        )
+        return done.stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain"))
+    except (OSError, subprocess.SubprocessError):
+        return None, None
+
+
+def _cpu() -> str:
+    """Model of the processor, as the system calls it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(models, platform.machine())

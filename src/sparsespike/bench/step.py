@@ -1,0 +1,234 @@
+"""`sparsespike bench step`: a whole training step of a network with two hidden layers.
+
+Forward with the loss and its regularisers, backward, Adam: as `sparsespike train` does them. All
+methods start from the same weights on the same batch, and the learning rate is zero, so that every
+repeat of every method sees the same spikes. The dense methods are handed their input dense, time
+first in memory: making it so is not counted against them.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from sparsespike import losses
+from sparsespike import recipe as recipes
+from sparsespike.backends import use_backend
+from sparsespike.bench import inputs
+from sparsespike.bench.baselines import DENSE_LAYERS, dense_activity, dense_readout
+from sparsespike.bench.gate import EXACT, HEAD_SAMPLES, HEAD_STEPS, relative_error
+from sparsespike.bench.trial import OURS, StepMethod, Trial
+from sparsespike.events import Spikes
+from sparsespike.layers.layer import Network
+from sparsespike.neurons import LIF, Readout
+from sparsespike.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class StepBench:
+    """Options of `sparsespike bench step`.
+
+    Attributes:
+        recipe: gives dataset, network, loss and batch size; where the dataset is not on this
+            machine, the embedded sample of it is taken.
+        data: folder of the datasets.
+        neurons: units of each hidden layer, >= 1; None for the recipe's.
+        batch_size: samples, >= 1; None for the recipe's.
+        b_th: half-width of the active band, > 0; None for the recipe's.
+        methods: what to run.
+        repeats: timed runs of each method, >= 1.
+        limit: seconds after which a method is given up or not repeated further, > 0.
+        seed: of weights and batch, >= 0.
+        out: folder whose bench-step.jsonl takes one more line per method.
+    """
+
+    recipe: str = "fashion-mnist"
+    data: Path | None = None
+    neurons: int | None = None
+    batch_size: int | None = None
+    b_th: float | None = None
+    methods: tuple[StepMethod, ...] = get_args(StepMethod)
+    repeats: int = 20
+    limit: float = 20.0
+    seed: int = 0
+    out: Path = Path("results")
+
+    def __post_init__(self) -> None:
+        for name, holds in (("repeats", self.repeats >= 1), ("limit", self.limit > 0)):
+            if not holds:
+                raise ValueError(f"{name}: expected a number > 0, found {getattr(self, name)}")
+
+    def case(self) -> StepCase:
+        """Batch and network that the options describe; the same at every call.
+
+        Raises:
+            ValueError, OSError: if recipe or data cannot be had.
+        """
+        recipe = recipes.load(self.recipe)
+        changed: dict[str, Any] = {"seed": self.seed}
+        if self.neurons is not None:
+            changed["hidden"] = (self.neurons,) * len(recipe.hidden)
+        if self.batch_size is not None:
+            changed["batch_size"] = self.batch_size
+        if self.b_th is not None:
+            changed["b_th"] = self.b_th
+        recipe = dataclasses.replace(recipe, **changed)
+        if recipe.reset != "subtract":
+            raise ValueError(f'reset: expected "subtract", found {recipe.reset!r}')
+        dataset = inputs.load_or_sample(recipe.dataset, self.data)
+        spikes, label = inputs.batch(dataset, recipe, recipe.batch_size, self.seed)
+        net = recipe.network(dataset.n_units, dataset.n_classes)
+        return StepCase(dataset.name, len(dataset), recipe, net, spikes, label)
+
+
+@dataclass(frozen=True, eq=False)
+class StepCase:
+    """One batch and one network.
+
+    Attributes:
+        dataset: where the batch comes from.
+        n_train: samples of an epoch.
+        recipe: of network and loss.
+        net: the network with the weights all methods start from.
+        spikes: (B, T, N_in).
+        label: (B,).
+    """
+
+    dataset: str
+    n_train: int
+    recipe: Recipe
+    net: Network
+    spikes: Spikes
+    label: Tensor
+
+    def about(self) -> dict[str, Any]:
+        """See `Case`."""
+        with torch.no_grad(), use_backend("cpu"):
+            _, hidden = self.net(self.spikes, return_spikes=True)
+        n_batch, n_step, n_in = self.spikes.shape
+        return {
+            "source": f"{self.dataset}, initial network",
+            "batch_size": n_batch,
+            "steps": n_step,
+            "sizes": [n_in, *(len(weight) for weight in self.net.parameters())],
+            "steps_per_epoch": math.ceil(self.n_train / n_batch),
+            "recipe": self.recipe.to_dict(),
+            "input_rate": self.spikes.rate(),
+            "rate": [layer.rate() for layer in hidden],
+            "activity": [layer.activity() for layer in hidden],
+        }
+
+    def head(self) -> StepCase:
+        """See `Case`: the first samples and steps."""
+        n_sample = min(HEAD_SAMPLES, len(self.spikes))
+        spikes = inputs.head(self.spikes, n_sample, HEAD_STEPS)
+        return dataclasses.replace(self, spikes=spikes, label=self.label[:n_sample])
+
+    def n_entries(self) -> int:
+        """See `Case`."""
+        n_batch, n_step, n_in = self.spikes.shape
+        return n_batch * n_step * (n_in + sum(len(weight) for weight in self.net.parameters()))
+
+    def trial(self, method: str) -> Trial:
+        """See `Case`: phases "forward", which gives the loss, "backward" and "update"."""
+        if method == OURS:
+            return self._event_trial("cpu")
+        return self._dense_trial(DENSE_LAYERS[method])
+
+    def check(self, method: str) -> str | None:
+        """See `Case`: loss and the gradient of every weight of the head, in float64."""
+        head = self.head()
+        head = dataclasses.replace(
+            head, net=copy.deepcopy(head.net).double(), spikes=head.spikes.to(torch.float64)
+        )
+        expected, found = _outcome(head._event_trial("dense")), _outcome(head.trial(method))
+        for i, (left, right) in enumerate(zip(found, expected, strict=True)):
+            name = f"gradient of layer {i}" if i else "loss"
+            if not right.count_nonzero():
+                raise ValueError(f"gate: expected something to compare, found a {name} of zero")
+            error = relative_error(left, right)
+            if not error <= EXACT:  # NaN is an error as well
+                return f"{name}: relative error {error:.2g} > {EXACT:g}"
+        return None
+
+    def _event_trial(self, backend: str) -> Trial:
+        net = copy.deepcopy(self.net)
+        weights = list(net.parameters())
+
+        def forward(_: None) -> Tensor:
+            with use_backend(backend):
+                potential, hidden = net(self.spikes, return_spikes=True)
+                loss = losses.cross_entropy(potential, self.label, self.recipe.reduce)
+                for layer in hidden:
+                    loss = loss + losses.activity(layer, **self._penalty)
+            return loss
+
+        lists = [self.spikes.unit, self.spikes.offset]
+        return Trial(_phases(forward, weights), [*weights, self.label, *lists])
+
+    def _dense_trial(self, layer: Callable[[Tensor, Tensor, LIF], Tensor]) -> Trial:
+        weights = [
+            weight.detach().clone(memory_format=torch.contiguous_format).requires_grad_()
+            for weight in self.net.parameters()
+        ]
+        neurons = [layer.neuron for layer in inputs.layers(self.net)]
+
+        def forward(_: None) -> Tensor:
+            spikes, penalty = self._dense_spikes, []
+            for weight, neuron in zip(weights[:-1], neurons, strict=False):
+                assert isinstance(neuron, LIF)
+                spikes = layer(spikes, weight, neuron)
+                penalty.append(dense_activity(spikes, **self._penalty))
+            assert isinstance(neurons[-1], Readout)
+            potential = dense_readout(spikes, weights[-1], neurons[-1])
+            logit = losses.logits(potential, self.recipe.reduce)
+            return functional.cross_entropy(logit, self.label) + sum(penalty)
+
+        return Trial(_phases(forward, weights), [*weights, self.label, self._dense_spikes])
+
+    @cached_property
+    def _penalty(self) -> dict[str, float]:
+        return {
+            "upper": self.recipe.activity_upper,
+            "upper_weight": self.recipe.activity_upper_weight,
+            "lower_weight": self.recipe.activity_lower_weight,
+        }
+
+    @cached_property
+    def _dense_spikes(self) -> Tensor:
+        """(B, T, N_in), time first in memory."""
+        dense = self.spikes.to_dense().to(next(self.net.parameters()).dtype)
+        return dense.transpose(0, 1).contiguous().transpose(0, 1)
+
+
+def _phases(
+    forward: Callable[[None], Tensor], weights: Sequence[Tensor]
+) -> dict[str, Callable[[Any], Any]]:
+    optimiser = torch.optim.Adam(weights, lr=0.0, betas=(0.9, 0.999), fused=True)
+
+    def backward(loss: Tensor) -> Sequence[Tensor]:
+        optimiser.zero_grad()
+        loss.backward()
+        return weights
+
+    def update(_: Sequence[Tensor]) -> None:
+        optimiser.step()
+
+    return {"forward": forward, "backward": backward, "update": update}
+
+
+def _outcome(trial: Trial) -> list[Tensor]:
+    """The loss, then the gradient of every weight."""
+    loss = trial.phases["forward"](None)
+    weights = trial.phases["backward"](loss)
+    return [loss.detach(), *(weight.grad for weight in weights)]

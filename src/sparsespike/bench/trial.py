@@ -1,0 +1,104 @@
+"""What every benchmark has in common: the methods' names, a case, and a method at work on it."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple, Protocol
+
+from torch import Tensor
+
+from sparsespike.bench.measure import Phases, available_bytes
+
+OURS = "sparsespike"
+# The dense methods hold about so many tensors of a layer's size (B, T, N) at their peak: currents,
+# potentials, spikes and the gradients of each. Only tells what cannot fit.
+DENSE_TENSORS = 6
+
+StepMethod = Literal["sparsespike", "paper-loop", "clean-dense", "fused-dense"]
+LayerMethod = Literal[
+    StepMethod,
+    "snntorch",
+    "spikingjelly",
+    "spikingjelly-loop",
+    "norse",
+]
+
+
+class Trial(NamedTuple):
+    """One method at work on one case.
+
+    Attributes:
+        phases: what to time, in order.
+        given: tensors that exist beforehand, inputs and weights.
+    """
+
+    phases: Phases
+    given: list[Tensor]
+
+
+class Refusal(Exception):
+    """A method is not run; the message, why, stays in the table."""
+
+
+class Case(Protocol):
+    """What a benchmark runs: input, network, and every method on them."""
+
+    def about(self) -> dict[str, Any]:
+        """Sizes, rates and activity reached, for the record."""
+        ...
+
+    def head(self) -> Case:
+        """A small part of it: for checks in other dtypes, and to load kernels before measuring."""
+        ...
+
+    def n_entries(self) -> int:
+        """(sample, step, unit) entries of input and layers together."""
+        ...
+
+    def trial(self, method: str) -> Trial:
+        """The method, ready to run.
+
+        Raises:
+            Refusal: if it cannot run here, say because a library is not installed.
+        """
+        ...
+
+    def check(self, method: str) -> str | None:
+        """What the method computes differently from the oracle; None if it computes the same."""
+        ...
+
+
+class Bench(Protocol):
+    """One benchmark: its options, and the case they describe."""
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Methods to run, in the order of the table."""
+        ...
+
+    @property
+    def repeats(self) -> int:
+        """Timed runs of each method, taken in turns."""
+        ...
+
+    @property
+    def limit(self) -> float:
+        """Seconds for a method, beyond which it is not repeated."""
+        ...
+
+    def case(self) -> Case:
+        """The case; the same one at every call."""
+        ...
+
+
+def check_memory(method: str, case: Case) -> None:
+    """Refuses a dense method whose tensors surely do not fit.
+
+    Raises:
+        Refusal: naming how much it needs and how much there is.
+    """
+    free = available_bytes()
+    needed = 0 if method == OURS else DENSE_TENSORS * case.n_entries() * 4
+    if free is not None and needed > free:
+        raise Refusal(
+            f"needs about {needed / 2**30:.1f} GiB of memory, {free / 2**30:.1f} GiB are free"
+        )

@@ -1,0 +1,229 @@
+"""Encoding: images to spike times, spike times to steps. The only place that rounds time.
+
+Stores keep integer microseconds, so both roundings are exact integer arithmetic: no event can
+change its step because a float of seconds fell on the wrong side.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+Rounding = Literal["floor", "nearest"]
+
+MICROSECONDS = 1_000_000  # of a second
+LATENCY_STEP = 1000  # microseconds: the latency code counts in steps of 1 ms
+LATENCY_TAU = 20.0  # its time constant, in steps
+LATENCY_STEPS = 100  # its length: later spikes are dropped
+LATENCY_SILENT = 51  # the brightest silent pixel, x = 51/255 = 0.2
+
+
+def latency_table() -> NDArray[np.int32]:
+    """Spike time of each pixel value p, in microseconds; -1 where there is no spike.
+
+    The paper's latency code with x = p/255: silent for x < 0.2, else one spike in step
+
+        t = floor(20 ln(x / (x - 0.2)))        of 1 ms, dropped if t >= 100
+
+    In whole numbers x / (x - 0.2) = p / (p - 51), which is what is computed, in float64. At x = 0.2
+    the time is infinite, so p = 51 is silent too. No time is nearer than 0.005 to a whole step, so
+    the floor does not depend on the precision of the logarithm. The latest spike comes at t = 79.
+
+    Returns:
+        (256,) int32, multiples of 1000 in [0, 100000), or -1.
+    """
+    table = np.full(256, -1, np.int32)
+    for p in range(LATENCY_SILENT + 1, 256):
+        step = math.floor(LATENCY_TAU * math.log(p / (p - LATENCY_SILENT)))
+        if step < LATENCY_STEPS:
+            table[p] = step * LATENCY_STEP
+    return table
+
+
+def latency_events(
+    images: NDArray[np.uint8],
+) -> tuple[NDArray[np.uint16], NDArray[np.int32], NDArray[np.int64]]:
+    """Latency-codes images: every pixel brighter than 0.2 spikes once, the brighter the sooner.
+
+    Args:
+        images: (n, ...) uint8, at most 65,536 pixels each; a pixel's position is its unit.
+
+    Returns:
+        unit: (n_events,) uint16, ascending within a sample.
+        time: (n_events,) int32, microseconds.
+        offset: (n + 1,) int64, bounds of each sample in the two.
+
+    Raises:
+        ValueError: if `images` has another dtype or too many pixels.
+    """
+    if images.dtype != np.uint8 or images.ndim < 2 or images[:1].size > 2**16:
+        raise ValueError(
+            "images: expected uint8 of shape (n, ...) with at most 65,536 pixels each, "
+            f"found {images.dtype} of shape {images.shape}"
+        )
+    flat = images.reshape(len(images), math.prod(images.shape[1:]))
+    table = latency_table()
+    offset = np.zeros(len(flat) + 1, np.int64)
+    _count_pixels(flat, table, offset)
+    unit, time = np.empty(offset[-1], np.uint16), np.empty(offset[-1], np.int32)
+    _spread_pixels(flat, table, unit, time)
+    return unit, time, offset
+
+
+@njit(cache=True, nogil=True)
+def _count_pixels(flat, table, offset):
+    for i in range(flat.shape[0]):
+        n = 0
+        for j in range(flat.shape[1]):
+            n += table[flat[i, j]] >= 0
+        offset[i + 1] = offset[i] + n
+
+
+@njit(cache=True, nogil=True)
+def _spread_pixels(flat, table, unit, time):
+    n = 0
+    for i in range(flat.shape[0]):
+        for j in range(flat.shape[1]):
+            t = table[flat[i, j]]
+            if t >= 0:
+                unit[n] = j
+                time[n] = t
+                n += 1
+
+
+def microseconds(dt: float) -> int:
+    """A time step in whole microseconds.
+
+    Args:
+        dt: seconds, a whole number of microseconds, > 0.
+
+    Raises:
+        ValueError: if it is anything else.
+    """
+    exact = dt * MICROSECONDS
+    if not (math.isfinite(exact) and 1 <= round(exact) < 2**62):
+        raise ValueError(f"dt: expected seconds, at least one microsecond, found {dt!r}")
+    if abs(exact - round(exact)) > 1e-9 * exact:  # binary floats: 0.0007 s is 700.0000000000001 us
+        raise ValueError(f"dt: expected a whole number of microseconds, found {dt!r} s")
+    return round(exact)
+
+
+@njit(cache=True, nogil=True)
+def step_of(time, dt, nearest):
+    """The step of an event: floor(time / dt), or the nearest with ties to even, as `round` does.
+
+    Args:
+        time: microseconds, >= 0.
+        dt: microseconds, >= 1.
+        nearest: which of the two roundings.
+    """
+    step = time // dt
+    rest = time - step * dt
+    if nearest and (rest > dt - rest or (rest == dt - rest and step % 2 == 1)):
+        step += 1
+    return step
+
+
+@njit(cache=True, nogil=True)
+def bin_events(
+    unit, time, offset, sample, n_units, steps, dt, nearest, out_unit, out_offset, n_clamped, n_late
+):
+    """Bins the events of some samples into rows, row = i * steps + step, units ascending.
+
+    Two stable counting sorts per sample, by unit and then by step: O(events + n_units + steps)
+    each, whatever the order of the events. Stays inside the arrays even if a store is damaged.
+
+    Args:
+        unit, time, offset: the store, as in `EventDataset`.
+        sample: (b,) int64, positions in the store, in range.
+        n_units, steps: N and T.
+        dt: microseconds.
+        nearest: rounding, see `step_of`.
+        out_unit: (all events of those samples,) integers, written: the units of the spikes.
+        out_offset: (b * steps + 1,) integers, written: bounds of each row in `out_unit`.
+        n_clamped: (b,) written: events that shared their (step, unit) with another.
+        n_late: (b,) written: events of step >= `steps`, dropped.
+
+    Returns:
+        (number of spikes, -1), or (0, i) if the events of `sample[i]` break the rules of a store.
+    """
+    longest = 0
+    for i in range(len(sample)):
+        start, stop = offset[sample[i]], offset[sample[i] + 1]
+        if start < 0 or stop < start or stop > len(unit):
+            return 0, i
+        longest = max(longest, stop - start)
+    scratch = np.empty((3, longest), np.int64)
+    unit_end = np.empty(n_units + 1, np.int64)
+    step_end = np.empty(steps + 1, np.int64)
+    n_out = 0
+    out_offset[0] = 0
+    for i in range(len(sample)):
+        start, stop = offset[sample[i]], offset[sample[i] + 1]
+        n_kept = _sort_events(
+            unit[start:stop], time[start:stop], dt, nearest, unit_end, step_end, scratch
+        )
+        if n_kept < 0:
+            return 0, i
+        by_step = scratch[0]
+        k, before = 0, n_out
+        for step in range(steps):
+            last = -1
+            while k < step_end[step]:
+                if by_step[k] != last:
+                    last = by_step[k]
+                    out_unit[n_out] = last
+                    n_out += 1
+                k += 1
+            out_offset[i * steps + step + 1] = n_out
+        n_clamped[i] = n_kept - (n_out - before)
+        n_late[i] = stop - start - n_kept
+    return n_out, -1
+
+
+@njit(cache=True, nogil=True)
+def _sort_events(unit, time, dt, nearest, unit_end, step_end, scratch):
+    """Sorts the units of one sample's events by step, then unit, into `scratch[0]`.
+
+    Args:
+        unit_end, step_end: (N + 1,) and (T + 1,) scratch; `step_end` then holds each step's end.
+        scratch: (3, at least n_events).
+
+    Returns:
+        The number of events sorted, the late ones left out; -1 if a unit or time is out of range.
+    """
+    n_units, steps = len(unit_end) - 1, len(step_end) - 1
+    by_step, by_unit, event_step = scratch[0], scratch[1], scratch[2]
+    unit_end[:] = 0
+    step_end[:] = 0
+    n_kept = 0
+    for e in range(len(unit)):
+        u, t = np.int64(unit[e]), np.int64(time[e])
+        if u < 0 or u >= n_units or t < 0:
+            return -1
+        step = step_of(t, dt, nearest)
+        event_step[e] = step
+        if step < steps:
+            unit_end[u + 1] += 1
+            step_end[step + 1] += 1
+            n_kept += 1
+    for u in range(n_units):
+        unit_end[u + 1] += unit_end[u]
+    for step in range(steps):
+        step_end[step + 1] += step_end[step]
+    # First by unit; the second, stable sort by step keeps that order within each step.
+    for e in range(len(unit)):
+        if event_step[e] < steps:
+            u = np.int64(unit[e])
+            by_unit[unit_end[u]] = e
+            unit_end[u] += 1
+    for k in range(n_kept):
+        e = by_unit[k]
+        step = event_step[e]
+        by_step[step_end[step]] = unit[e]
+        step_end[step] += 1
+    return n_kept

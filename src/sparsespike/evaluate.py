@@ -1,0 +1,139 @@
+"""Evaluation: scores every sample of a dataset, and loads the network of a run for it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch.nn import functional
+
+from sparsespike import checkpoint, losses
+from sparsespike.backends import use_backend
+from sparsespike.checkpoint import CheckpointError
+from sparsespike.data import EventDataset, EventLoader
+from sparsespike.layers.layer import Network
+from sparsespike.metrics import Totals
+from sparsespike.recipe import Recipe, from_dict
+
+Which = Literal["best", "last"]
+
+
+def evaluate(net: Network, dataset: EventDataset, recipe: Recipe) -> dict[str, Any]:
+    """Scores every sample, the last partial batch included; no gradients, no regulariser.
+
+    Args:
+        net: the network.
+        dataset: what to score.
+        recipe: gives steps, dt, reduce, batch size and backend.
+
+    Returns:
+        accuracy: share in [0, 1].
+        loss: mean cross-entropy.
+        n_samples, samples_per_second.
+        per_class: accuracy of each class, None for one without samples.
+        layers: per spiking layer, rate and activity as shares of (sample, step, unit) entries.
+    """
+    totals = Totals()
+    n_class = dataset.n_classes
+    seen, correct = torch.zeros(n_class, dtype=torch.int64), torch.zeros(n_class, dtype=torch.int64)
+    loader = EventLoader(
+        dataset, recipe.batch_size, shuffle=False, seed=0, steps=recipe.steps, dt=recipe.dt
+    )
+    start = time.perf_counter()
+    with torch.no_grad(), use_backend(recipe.backend):
+        for spikes, label in loader.batches(0):
+            potential, hidden = net(spikes, return_spikes=True)
+            logit = losses.logits(potential, recipe.reduce)
+            totals.add(functional.cross_entropy(logit, label).item(), logit, label, spikes, hidden)
+            seen += torch.bincount(label, minlength=n_class)
+            correct += torch.bincount(label[logit.argmax(1) == label], minlength=n_class)
+    totals.seconds = time.perf_counter() - start
+    per_class = [
+        hit / n if n else None for hit, n in zip(correct.tolist(), seen.tolist(), strict=True)
+    ]
+    return {
+        "accuracy": totals.accuracy(),
+        "loss": totals.mean_loss(),
+        "n_samples": totals.n_samples,
+        "samples_per_second": totals.samples_per_second(),
+        "per_class": per_class,
+        "layers": [{"rate": x["rate"], "activity": x["activity"]} for x in totals.layers()],
+    }
+
+
+def load_run(folder: Path, which: Which | None = None) -> tuple[Network, Recipe, dict[str, Any]]:
+    """Loads the network of a run.
+
+    Args:
+        folder: of the run.
+        which: "best" by validation, "last", or None for the best where there is one.
+
+    Returns:
+        (network, its recipe, {"dataset", "checkpoint", "epoch"}); epoch counts completed ones.
+
+    Raises:
+        CheckpointError: if a file is missing or damaged, or fits no network of the recipe.
+    """
+    recipe, run = read_run(folder)
+    if which is None:
+        which = "best" if (folder / "best.safetensors").exists() else "last"
+    if which == "best" and recipe.validation == 0:
+        raise CheckpointError(
+            f"{folder}: no best checkpoint, as the run held out no validation samples; take --last"
+        )
+    path = folder / f"{which}.safetensors"
+    tensors, state = checkpoint.load(path)
+    net = recipe.network(run["n_in"], run["n_class"])
+    load_weights(net, tensors, path)
+    return net, recipe, {"dataset": run["dataset"], "checkpoint": which, "epoch": state["epoch"]}
+
+
+def read_run(folder: Path) -> tuple[Recipe, dict[str, Any]]:
+    """What `run.json` says of a run.
+
+    Returns:
+        (recipe, all of the file).
+
+    Raises:
+        CheckpointError: if the file is missing or damaged.
+    """
+    path = folder / "run.json"
+    if not path.exists():
+        raise CheckpointError(f"{folder} holds no run: there is no run.json in it")
+    run = checkpoint.read_json(path)
+    kinds: dict[type, tuple[str, ...]] = {
+        dict: ("recipe",),
+        str: ("dataset",),
+        int: ("n_in", "n_class", "n_train", "threads"),
+    }
+    for kind, key in ((kind, key) for kind, keys in kinds.items() for key in keys):
+        if type(run.get(key)) is not kind:
+            raise CheckpointError(
+                f"{path}: {key}: expected {kind.__name__}, found {type(run.get(key)).__name__}"
+            )
+    try:
+        return from_dict(run["recipe"]), run
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+
+
+def load_weights(net: Network, tensors: dict[str, torch.Tensor], path: Path) -> None:
+    """Copies the network's tensors out of a checkpoint's, into the layout they are stored in.
+
+    Raises:
+        CheckpointError: if one is missing, has another shape or dtype, or is not finite.
+    """
+    with torch.no_grad():
+        for name, target in net.state_dict().items():
+            found = tensors.get(name)
+            if found is None or found.shape != target.shape or found.dtype != target.dtype:
+                described = "none" if found is None else f"{tuple(found.shape)} {found.dtype}"
+                raise CheckpointError(
+                    f"{path}: {name}: expected {tuple(target.shape)} {target.dtype}, found {described}"
+                )
+            n_bad = found.numel() - int(torch.isfinite(found).sum())
+            if n_bad:
+                raise CheckpointError(f"{path}: {name}: {n_bad} of {found.numel()} are not finite")
+            target.copy_(found)

@@ -1,0 +1,1 @@
+"""Layers: a connection and the neurons it drives; one file per kind of connection."""

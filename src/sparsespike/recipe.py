@@ -1,0 +1,303 @@
+"""Recipes: all numbers of one training run, as a frozen dataclass and as a TOML file.
+
+A recipe file is flat: one `key = value` per field of `Recipe`, keys left out keep their default. This
+module imports nothing heavy, so that the command line can show a recipe without loading torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import re
+import tomllib
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from sparsespike.layers.layer import Network
+    from sparsespike.surrogates import Surrogate
+
+SURROGATES = ("FastSigmoid", "Triangle", "Boxcar", "ATan", "Sigmoid", "Gaussian")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All numbers of one training run; the defaults are the paper's on Fashion-MNIST.
+
+    Attributes:
+        dataset: name of the dataset, one of `sparsespike data list`.
+        hidden: neurons of each hidden layer, from the input up.
+        steps: time steps T of a sample, >= 2.
+        dt: time step, seconds, > 0.
+        tau_mem: membrane time constant of the hidden layers, seconds, > 0.
+        tau_readout: time constant of the readout, seconds, > 0.
+        v_th: threshold, > 0, in the unit of the membrane potential.
+        b_th: half-width of the active band |V - v_th| < b_th, > 0; inf gives ordinary surrogate
+            gradients. The authors' code stores v_th - b_th: their 0.8 is 0.2 here.
+        surrogate: derivative of the spike inside the band, by name, with its steepness or width in
+            parentheses: FastSigmoid(100), Triangle(1), Boxcar(0.5), ATan(2), Sigmoid(4), Gaussian(0.5).
+        reset: what a spike does to the potential: takes v_th away, sets it to zero, or nothing.
+        reduce: how the readout's potential over time becomes one logit per class.
+        init: initial weights: normal, N(0, (init_gain (1 - alpha) / sqrt(n_in))^2) with alpha the leak
+            of one step, or uniform, within 1 / sqrt(n_in) of 0.
+        init_gain: width of the normal initial weights, > 0.
+        batch_size: samples per step, >= 1.
+        epochs: passes over the training samples, >= 1.
+        lr: learning rate of Adam, > 0.
+        schedule: learning rate over the run: constant, or cosine, falling from lr to 0.
+        weight_decay: share of a weight that a step takes away, per unit of lr (AdamW), >= 0; not in the
+            paper.
+        event_drop: probability that an input event is left out in training, in [0, 1), drawn anew at
+            every step; not in the paper.
+        label_smoothing: share of the target that goes to all classes alike, in [0, 1); not in the paper.
+        activity_upper: mean spikes per neuron and sample above which a hidden layer is penalised, >= 0.
+        activity_upper_weight: weight of that penalty, >= 0.
+        activity_lower_weight: weight of the penalty on silent hidden neurons, >= 0.
+        validation: share of the training samples held out to choose the best epoch, in [0, 1); 0 trains
+            on all of them and keeps the last epoch.
+        seed: of the initial weights, the order of the samples and the held-out share, >= 0.
+        backend: where layers are computed: cpu, or dense, the slow reference.
+
+    Raises:
+        ValueError: naming the field, what was expected and what was found.
+    """
+
+    dataset: str = "fashion-mnist"
+    hidden: tuple[int, ...] = (200, 200)
+    steps: int = 100
+    dt: float = 1e-3
+    tau_mem: float = 10e-3
+    tau_readout: float = 10e-3
+    v_th: float = 1.0
+    b_th: float = 0.2
+    surrogate: str = "FastSigmoid(100)"
+    reset: Literal["subtract", "zero", "none"] = "subtract"
+    reduce: Literal["max", "sum", "mean", "last"] = "max"
+    init: Literal["normal", "uniform"] = "normal"
+    init_gain: float = 20.0
+    batch_size: int = 256
+    epochs: int = 100
+    lr: float = 2e-4
+    schedule: Literal["constant", "cosine"] = "constant"
+    weight_decay: float = 0.0
+    event_drop: float = 0.0
+    label_smoothing: float = 0.0
+    activity_upper: float = 1.0
+    activity_upper_weight: float = 0.06
+    activity_lower_weight: float = 100.0
+    validation: float = 0.0
+    seed: int = 0
+    backend: Literal["cpu", "dense"] = "cpu"
+
+    def __post_init__(self) -> None:
+        for name, kind in typing.get_type_hints(Recipe).items():
+            value = _typed(name, getattr(self, name), kind)
+            object.__setattr__(self, name, value)
+            expected, holds = _RULES.get(name, ("", _anything))
+            if not holds(value):
+                raise ValueError(f"{name}: expected {expected}, found {value!r}")
+        if self.init == "normal" and math.isinf(self.tau_mem):
+            raise ValueError(
+                "init: expected 'uniform' without leak (tau_mem = inf), found 'normal'"
+            )
+        _split_surrogate(self.surrogate)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, which `from_dict` takes back; JSON has no infinity, so it is a text."""
+        values = dataclasses.asdict(self) | {"hidden": list(self.hidden)}
+        return {name: "inf" if value == math.inf else value for name, value in values.items()}
+
+    def network(self, n_in: int, n_class: int) -> Network:
+        """The network this recipe describes, with the initial weights of its seed.
+
+        Args:
+            n_in: input units.
+            n_class: readout units.
+
+        Returns:
+            hidden layers of `LIF`, then a `Readout`, float32.
+        """
+        # Imported here: building a network needs torch, reading a recipe does not.
+        import torch
+
+        from sparsespike.layers.layer import Layer, Network
+        from sparsespike.layers.linear import Linear
+        from sparsespike.neurons import LIF, Readout
+
+        lif = LIF(
+            tau_mem=self.tau_mem,
+            dt=self.dt,
+            v_th=self.v_th,
+            b_th=self.b_th,
+            surrogate=self._surrogate(),
+            reset=self.reset,
+        )
+        neurons = [lif] * len(self.hidden) + [Readout(tau_mem=self.tau_readout, dt=self.dt)]
+        sizes = [n_in, *self.hidden, n_class]
+        generator = torch.Generator().manual_seed(self.seed)
+        layers = []
+        for neuron, below, above in zip(neurons, sizes, sizes[1:], strict=False):
+            connection = Linear(below, above)
+            bound = 1.0 / math.sqrt(below)
+            with torch.no_grad():
+                if self.init == "uniform":
+                    connection.weight.uniform_(-bound, bound, generator=generator)
+                else:
+                    # The paper's rule for every layer, the readout with its own leak.
+                    std = self.init_gain * (1.0 - neuron.alpha) * bound
+                    connection.weight.normal_(0.0, std, generator=generator)
+            layers.append(Layer(connection, neuron))
+        return Network(*layers)
+
+    def _surrogate(self) -> Surrogate:
+        from sparsespike import surrogates
+
+        name, argument = _split_surrogate(self.surrogate)
+        kind = getattr(surrogates, name)
+        return kind() if argument is None else kind(argument)
+
+
+def names() -> list[str]:
+    """Names of the shipped recipes, sorted."""
+    return sorted(file.name[:-5] for file in _shipped().iterdir() if file.name.endswith(".toml"))
+
+
+def summary(name: str) -> str:
+    """What a shipped recipe is for: the first line of its file."""
+    return (_shipped() / f"{name}.toml").read_text("utf-8").partition("\n")[0].lstrip("# ")
+
+
+def load(recipe: str) -> Recipe:
+    """Reads a recipe.
+
+    Args:
+        recipe: a shipped name (see `names`), or the path of a file that ends in .toml.
+
+    Raises:
+        ValueError: if the name is unknown, the file is no TOML, or a key or value is wrong.
+        OSError: if the file cannot be read.
+    """
+    if recipe.endswith(".toml"):
+        text = Path(recipe).read_text("utf-8")
+    elif recipe in names():
+        text = (_shipped() / f"{recipe}.toml").read_text("utf-8")
+    else:
+        known = ", ".join(names())
+        raise ValueError(
+            f"recipe: expected {known} or a path ending in .toml, found {recipe!r}"
+            f"{nearest(recipe, names())}"
+        )
+    try:
+        return from_dict(tomllib.loads(text))
+    except ValueError as error:  # tomllib's own error is one as well
+        raise ValueError(f"recipe {recipe}: {error}") from None
+
+
+def from_dict(values: dict[str, Any]) -> Recipe:
+    """A recipe from plain values, as TOML and JSON give them.
+
+    Raises:
+        ValueError: if a key is unknown, naming the nearest known one, or a value is wrong.
+    """
+    known = [field.name for field in dataclasses.fields(Recipe)]
+    for key in values:
+        if key not in known:
+            raise ValueError(f"unknown key {key!r}{nearest(key, known)}")
+    return Recipe(**values)
+
+
+def nearest(word: str, known: list[str]) -> str:
+    """The hint for a mistyped word: `; did you mean ...?`, or nothing if none is near."""
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _shipped():
+    return resources.files("sparsespike") / "recipes"
+
+
+def _anything(value: object) -> bool:
+    return True
+
+
+def _positive(value: float) -> bool:
+    return math.isfinite(value) and value > 0
+
+
+def _not_negative(value: float) -> bool:
+    return math.isfinite(value) and value >= 0
+
+
+_SECONDS = ("a finite number of seconds > 0", _positive)
+_POSITIVE = ("a finite number > 0", _positive)
+_NOT_NEGATIVE = ("a finite number >= 0", _not_negative)
+_SHARE = ("a share in [0, 1)", lambda value: 0 <= value < 1)
+_COUNT = ("an integer >= 1", lambda value: value >= 1)
+
+_RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "hidden": (
+        "one or more integers >= 1",
+        lambda value: len(value) > 0 and all(size >= 1 for size in value),
+    ),
+    "steps": ("an integer >= 2", lambda value: value >= 2),
+    "dt": _SECONDS,
+    "tau_mem": ("a number of seconds > 0", lambda value: value > 0),
+    "tau_readout": _SECONDS,
+    "v_th": _POSITIVE,
+    "b_th": ("a half-width > 0", lambda value: value > 0),
+    "init_gain": _POSITIVE,
+    "batch_size": _COUNT,
+    "epochs": _COUNT,
+    "lr": _POSITIVE,
+    "weight_decay": _NOT_NEGATIVE,
+    "event_drop": _SHARE,
+    "label_smoothing": _SHARE,
+    "activity_upper": _NOT_NEGATIVE,
+    "activity_upper_weight": _NOT_NEGATIVE,
+    "activity_lower_weight": _NOT_NEGATIVE,
+    "validation": _SHARE,
+    "seed": ("an integer in [0, 2^63)", lambda value: 0 <= value < 2**63),
+}
+
+
+def _typed(name: str, value: Any, kind: Any) -> Any:
+    """The value as `kind`; whole numbers pass as floats and lists as tuples, nothing else is bent."""
+    if typing.get_origin(kind) is Literal:
+        choices = typing.get_args(kind)
+        if value not in choices:
+            hint = nearest(value, list(choices)) if isinstance(value, str) else ""
+            raise ValueError(f"{name}: expected one of {', '.join(choices)}, found {value!r}{hint}")
+        return value
+    if kind == tuple[int, ...]:
+        if isinstance(value, list | tuple):
+            return tuple(_typed(name, item, int) for item in value)
+        raise ValueError(f"{name}: expected a list of integers, found {value!r}")
+    if kind is float and (type(value) is int or value == "inf"):
+        return float(value)
+    if type(value) is not kind:  # bool is an int to isinstance
+        word = {int: "an integer", float: "a number", str: "a text"}[kind]
+        raise ValueError(f"{name}: expected {word}, found {value!r}")
+    return value
+
+
+def _split_surrogate(text: str) -> tuple[str, float | None]:
+    """`Name` or `Name(number)` -> (name, number)."""
+    match = re.fullmatch(r"\s*(\w+)\s*(?:\((.*)\))?\s*", text)
+    name, argument = match.groups() if match else (text, None)
+    if name not in SURROGATES:
+        raise ValueError(
+            f"surrogate: expected one of {', '.join(SURROGATES)}, found {text!r}"
+            f"{nearest(name, list(SURROGATES))}"
+        )
+    try:
+        number = None if argument is None else float(argument)
+    except ValueError:
+        raise ValueError(f"surrogate: expected a number in {name}(...), found {text!r}") from None
+    if number is not None and not _positive(number):
+        raise ValueError(f"surrogate: expected a finite number > 0 in {name}(...), found {text!r}")
+    return name, number

@@ -1,0 +1,181 @@
+"""A training run: its folder, and the state that a bit-identical resume needs.
+
+run.json           recipe, dataset, versions: written once
+metrics.jsonl      one line per epoch
+last.safetensors   weights, optimiser and position after the last epoch, or where it was stopped
+best.safetensors   weights of the epoch with the best validation accuracy
+result.json        what the finished run reached
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sparsespike import checkpoint
+from sparsespike.checkpoint import CheckpointError
+from sparsespike.evaluate import load_weights, read_run
+from sparsespike.layers.layer import Network
+from sparsespike.metrics import Totals
+from sparsespike.recipe import Recipe
+
+RUN, METRICS, RESULT = "run.json", "metrics.jsonl", "result.json"
+LAST, BEST = "last.safetensors", "best.safetensors"
+
+
+@dataclass
+class Run:
+    """The state of a run.
+
+    Attributes:
+        folder: where its files are.
+        recipe: its numbers.
+        net: the network.
+        optimiser: AdamW over the network's parameters.
+        epoch: epochs completed.
+        batch: batches done of the epoch under way.
+        totals: sums over those batches.
+        history: the metrics of each completed epoch.
+        best_epoch: epochs completed when validation accuracy was best; None before, or without.
+        best_accuracy: that validation accuracy.
+        warned: layers, from 0, whose silence was told already; not saved.
+    """
+
+    folder: Path
+    recipe: Recipe
+    net: Network
+    optimiser: torch.optim.AdamW
+    epoch: int = 0
+    batch: int = 0
+    totals: Totals = field(default_factory=Totals)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best_epoch: int | None = None
+    best_accuracy: float = -1.0
+    warned: set[int] = field(default_factory=set)
+
+    def save(self) -> None:
+        """Writes `last.safetensors`, unless a weight is not finite.
+
+        Raises:
+            FloatingPointError: if a weight is not finite; the state saved before is intact.
+            OSError: if it cannot be written; the state saved before is intact.
+        """
+        self.check_finite()
+        tensors = dict(self.net.state_dict())
+        for name, parameter in self.net.named_parameters():
+            for key, value in self.optimiser.state.get(parameter, {}).items():
+                tensors[f"optimiser.{name}.{key}"] = value
+        state = {
+            "epoch": self.epoch,
+            "batch": self.batch,
+            "totals": dataclasses.asdict(self.totals),
+            "best_epoch": self.best_epoch,
+            "best_accuracy": self.best_accuracy,
+        }
+        checkpoint.save(self.folder / LAST, tensors, state)
+
+    def save_best(self) -> None:
+        """Writes the weights alone as `best.safetensors`.
+
+        Raises:
+            FloatingPointError, OSError: as `save`.
+        """
+        self.check_finite()
+        state = {"epoch": self.best_epoch, "validation_accuracy": self.best_accuracy}
+        checkpoint.save(self.folder / BEST, dict(self.net.state_dict()), state)
+
+    def restore(self) -> None:
+        """Takes the state of `last.safetensors`, bit for bit.
+
+        Raises:
+            CheckpointError: if a file is missing, damaged or of another network.
+        """
+        path = self.folder / LAST
+        tensors, state = checkpoint.load(path)
+        load_weights(self.net, tensors, path)
+        per_parameter = {}
+        for i, (name, parameter) in enumerate(self.net.named_parameters()):
+            prefix = f"optimiser.{name}."
+            found = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+            if found:
+                per_parameter[i] = {key: _laid_out(v, parameter) for key, v in found.items()}
+        groups = self.optimiser.state_dict()["param_groups"]
+        self.optimiser.load_state_dict({"state": per_parameter, "param_groups": groups})
+        try:
+            self.epoch, self.batch = int(state["epoch"]), int(state["batch"])
+            self.totals = Totals(**state["totals"])
+            self.best_epoch, self.best_accuracy = state["best_epoch"], state["best_accuracy"]
+        except (KeyError, TypeError) as error:
+            raise CheckpointError(f"{path}: the state has no usable {error}") from None
+        # A line may be newer than the checkpoint if the process was killed between the two.
+        lines = checkpoint.read_lines(self.folder / METRICS) if self.epoch else []
+        self.history = lines[: self.epoch]
+        if len(self.history) < self.epoch:
+            raise CheckpointError(
+                f"{self.folder / METRICS}: expected {self.epoch} epochs, found {len(lines)}"
+            )
+
+    def check_finite(self) -> None:
+        """Raises a FloatingPointError that names the parameter if a weight is not finite."""
+        for name, parameter in self.net.named_parameters():
+            n_bad = parameter.numel() - int(torch.isfinite(parameter).sum())
+            if n_bad:
+                raise self.not_finite(
+                    f"{n_bad} of {parameter.numel()} entries of {described(name)}"
+                )
+
+    def not_finite(self, what: str) -> FloatingPointError:
+        """The error for numbers that are not finite, `what` they are."""
+        return FloatingPointError(
+            f"{what} are not finite in epoch {self.epoch + 1}, after {self.batch} batches; "
+            f"{self.folder / LAST} keeps the last good state; try an lr below {self.recipe.lr:g}"
+        )
+
+
+def described(name: str) -> str:
+    """A parameter's name as people count layers: `1.connection.weight` -> layer 2 (...)."""
+    return f"layer {int(name.partition('.')[0]) + 1} ({name})"
+
+
+def find(folder: Path, resume: bool) -> tuple[Recipe, dict[str, Any]] | None:
+    """Recipe and `run.json` of the run to go on with; None where a new one may start.
+
+    Raises:
+        ValueError: if `folder` is a file, or holds a run and `resume` is False.
+        CheckpointError: if `run.json` is missing or damaged.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder}: expected a folder for the run, found a file")
+    if not any((folder / name).exists() for name in (RUN, METRICS, RESULT, LAST, BEST)):
+        return None
+    if not resume:
+        raise ValueError(
+            f"{folder} already holds a run: go on with it by --resume, or take another folder"
+        )
+    return read_run(folder)
+
+
+def agreed(recipe: Recipe, began: Recipe, folder: Path) -> Recipe:
+    """The recipe a run goes on with: the one it began with, of which only `epochs` may be raised.
+
+    Raises:
+        ValueError: naming the first field that differs.
+    """
+    for name in (item.name for item in dataclasses.fields(Recipe)):
+        old, new = getattr(began, name), getattr(recipe, name)
+        longer = name == "epochs" and new > old and began.schedule == "constant"
+        if new != old and not longer:
+            raise ValueError(
+                f"{name}: the run in {folder} began with {old!r}, found {new!r}; "
+                "resume it as it began, or take another folder"
+            )
+    return recipe
+
+
+def _laid_out(value: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
+    # The fused Adam walks memory, not indices: its state must lie in memory as the parameter does.
+    return value if value.dim() == 0 else torch.empty_like(parameter).copy_(value)

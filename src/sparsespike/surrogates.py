@@ -1,0 +1,203 @@
+"""Surrogate derivatives g(V) of the spike function, and what a band of half-width B_th cuts off them.
+
+A surrogate replaces the derivative of the step in eq. 4. The sparse gradient uses it only inside the
+band |V - V_th| < B_th (eq. 8), so what matters beside its shape is how much of its mass lies there:
+`kept(b_th)` tells the share, `half_width(share)` inverts it. A slope-100 fast sigmoid keeps 95 % within
+0.2; ATan(2) and Sigmoid(4), the defaults elsewhere, keep 36 % and 38 %.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Surrogate:
+    """Base of all surrogates: a derivative, and the distribution function of its mass."""
+
+    def slope(self, distance: Tensor) -> Tensor:
+        """g at `distance` = V - V_th, any shape, the same shape back; not cut by the band."""
+        raise NotImplementedError
+
+    def kept(self, b_th: float) -> float:
+        """Share of the surrogate's mass with |V - V_th| < b_th, in [0, 1]."""
+        raise NotImplementedError
+
+    def cut(self, b_th: float) -> float:
+        """Share of the surrogate's mass that a band of half-width b_th cuts off, in [0, 1]."""
+        return 1.0 - self.kept(b_th)
+
+    def half_width(self, kept: float) -> float:
+        """The b_th that keeps this share of the mass, found by bisection.
+
+        Args:
+            kept: share in (0, 1); 1 is allowed for surrogates of bounded support.
+
+        Raises:
+            ValueError: if no finite band keeps that share.
+        """
+        if not 0 < kept <= 1:
+            raise ValueError(f"kept: expected a share in (0, 1], found {kept}")
+        low, high = 0.0, 1.0
+        while self.kept(high) < kept:
+            high *= 2
+            if high > 1e12:
+                raise ValueError(f"kept: no finite band keeps {kept} of {self}")
+        for _ in range(200):
+            middle = (low + high) / 2
+            low, high = (low, middle) if self.kept(middle) >= kept else (middle, high)
+        beyond = torch.tensor(high * 1.001, dtype=torch.float64)
+        if kept == 1 and self.slope(beyond) > 0:  # its tail is lost in rounding, not zero
+            raise ValueError(f"kept: no finite band keeps {kept} of {self}")
+        return high
+
+    def _check_positive(self, name: str) -> None:
+        found = getattr(self, name)
+        if not (math.isfinite(found) and found > 0):
+            raise ValueError(
+                f"{type(self).__name__}.{name}: expected a finite number > 0, found {found}"
+            )
+
+
+@dataclass(frozen=True)
+class FastSigmoid(Surrogate):
+    """g(V) = 1 / (beta |V - V_th| + 1)^2, the paper's (section 3; Zenke & Ganguli 2018).
+
+    Attributes:
+        beta: steepness, 1 / unit of potential, > 0.
+    """
+
+    beta: float = 100.0
+
+    def __post_init__(self) -> None:
+        self._check_positive("beta")
+
+    def slope(self, distance: Tensor) -> Tensor:
+        """g at `distance` = V - V_th."""
+        root = distance.abs().mul_(self.beta).add_(1.0)
+        return root.mul_(root).reciprocal_()
+
+    def kept(self, b_th: float) -> float:
+        """beta b / (beta b + 1)."""
+        return 1.0 if math.isinf(b_th) else self.beta * b_th / (self.beta * b_th + 1)
+
+
+@dataclass(frozen=True)
+class Triangle(Surrogate):
+    """g(V) = max(0, 1 - |V - V_th| / width) (Bellec et al. 2018; Esser et al. 2016).
+
+    Attributes:
+        width: half-width of the triangle's foot, unit of potential, > 0: an exact band.
+    """
+
+    width: float = 1.0
+
+    def __post_init__(self) -> None:
+        self._check_positive("width")
+
+    def slope(self, distance: Tensor) -> Tensor:
+        """g at `distance` = V - V_th."""
+        return distance.abs().mul_(-1.0 / self.width).add_(1.0).clamp_(min=0.0)
+
+    def kept(self, b_th: float) -> float:
+        """1 - (1 - b / width)^2 inside the foot."""
+        return 1.0 - (1.0 - min(b_th / self.width, 1.0)) ** 2
+
+
+@dataclass(frozen=True)
+class Boxcar(Surrogate):
+    """g(V) = 1 / (2 width) for |V - V_th| < width, else 0 (Esser et al. 2016, rectangular).
+
+    Attributes:
+        width: half-width of the box, unit of potential, > 0: an exact band.
+    """
+
+    width: float = 0.5
+
+    def __post_init__(self) -> None:
+        self._check_positive("width")
+
+    def slope(self, distance: Tensor) -> Tensor:
+        """g at `distance` = V - V_th."""
+        return (distance.abs() < self.width).to(distance.dtype).mul_(0.5 / self.width)
+
+    def kept(self, b_th: float) -> float:
+        """b / width inside the box."""
+        return min(b_th / self.width, 1.0)
+
+
+@dataclass(frozen=True)
+class ATan(Surrogate):
+    """g(V) = (alpha / 2) / (1 + (pi / 2 * alpha (V - V_th))^2) (Fang et al. 2021).
+
+    Attributes:
+        alpha: steepness, 1 / unit of potential, > 0.
+    """
+
+    alpha: float = 2.0
+
+    def __post_init__(self) -> None:
+        self._check_positive("alpha")
+
+    def slope(self, distance: Tensor) -> Tensor:
+        """g at `distance` = V - V_th."""
+        scaled = distance * (math.pi / 2 * self.alpha)
+        return scaled.mul_(scaled).add_(1.0).reciprocal_().mul_(self.alpha / 2)
+
+    def kept(self, b_th: float) -> float:
+        """(2 / pi) arctan(pi / 2 * alpha b)."""
+        return 2 / math.pi * math.atan(math.pi / 2 * self.alpha * b_th)
+
+
+@dataclass(frozen=True)
+class Sigmoid(Surrogate):
+    """g(V) = alpha s (1 - s), s = 1 / (1 + exp(-alpha (V - V_th))): the logistic density.
+
+    Attributes:
+        alpha: steepness, 1 / unit of potential, > 0.
+    """
+
+    alpha: float = 4.0
+
+    def __post_init__(self) -> None:
+        self._check_positive("alpha")
+
+    def slope(self, distance: Tensor) -> Tensor:
+        """g at `distance` = V - V_th."""
+        steep = distance * self.alpha
+        # s (1 - s) would cancel far above threshold.
+        return torch.sigmoid(steep) * torch.sigmoid(-steep) * self.alpha
+
+    def kept(self, b_th: float) -> float:
+        """tanh(alpha b / 2)."""
+        return math.tanh(self.alpha * b_th / 2)
+
+
+@dataclass(frozen=True)
+class Gaussian(Surrogate):
+    """g(V) = exp(-(V - V_th)^2 / (2 sigma^2)) / (sigma sqrt(2 pi)) (Yin et al. 2020).
+
+    Attributes:
+        sigma: standard deviation, unit of potential, > 0.
+    """
+
+    sigma: float = 0.5
+
+    def __post_init__(self) -> None:
+        self._check_positive("sigma")
+
+    def slope(self, distance: Tensor) -> Tensor:
+        """g at `distance` = V - V_th."""
+        density = torch.exp((distance / self.sigma).square_().mul_(-0.5))
+        return density.mul_(1.0 / (self.sigma * math.sqrt(2 * math.pi)))
+
+    def kept(self, b_th: float) -> float:
+        """erf(b / (sigma sqrt 2))."""
+        return math.erf(b_th / (self.sigma * math.sqrt(2)))
+
+
+SURROGATES = (FastSigmoid, Triangle, Boxcar, ATan, Sigmoid, Gaussian)

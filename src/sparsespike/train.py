@@ -1,0 +1,346 @@
+"""Training: one loop, from a recipe to a run's folder.
+
+The whole run is a function of the recipe, the data and the number of threads: a run that was stopped
+at any batch and resumed gives the same bits as one that was not.
+"""
+
+from __future__ import annotations
+
+import math
+import platform
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+import sparsespike
+from sparsespike import checkpoint, data, losses
+from sparsespike import run as runs
+from sparsespike.backends import use_backend
+from sparsespike.data import EventDataset, EventLoader
+from sparsespike.evaluate import evaluate, load_run
+from sparsespike.events import Spikes
+from sparsespike.metrics import Totals, peak_memory
+from sparsespike.progress import Progress
+from sparsespike.recipe import Recipe
+from sparsespike.run import Run
+
+
+class Stopped(KeyboardInterrupt):
+    """Training was stopped by a signal, after saving a state to resume from.
+
+    Attributes:
+        signum: number of the signal, SIGINT or SIGTERM.
+    """
+
+    def __init__(self, message: str, signum: int) -> None:
+        super().__init__(message)
+        self.signum = signum
+
+
+def train(
+    recipe: Recipe,
+    folder: Path | str,
+    *,
+    root: Path | str | None = None,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Trains a network.
+
+    Args:
+        recipe: all numbers of the run.
+        folder: where its files go, see `sparsespike.run`; made if missing.
+        root: folder of the datasets; None for the default of `sparsespike.data.load`.
+        resume: go on with the run in `folder`, if there is one: same bits as if it had never stopped.
+        progress: the display; None for one on standard error.
+
+    Returns:
+        What `result.json` holds: the score on the test samples, of the best epoch by validation
+        accuracy or, without held-out samples, of the last.
+
+    Raises:
+        Stopped: after SIGINT or SIGTERM, once the state is saved; a second signal does not wait.
+        FloatingPointError: if the loss or a weight is not finite, naming it.
+        ValueError, OSError: if the folder holds another run, or data or files cannot be had.
+    """
+    folder = Path(folder)
+    progress = Progress() if progress is None else progress
+    began, stored = runs.find(folder, resume) or (None, None)
+    if began is not None:
+        recipe = runs.agreed(recipe, began, folder)
+        result = folder / runs.RESULT
+        # One of fewer epochs is from before the run was made longer.
+        if result.exists() and checkpoint.read_json(result).get("epochs") == recipe.epochs:
+            progress.note(f"{folder}: this run is finished")
+            return checkpoint.read_json(result)
+    name, train_set, test_set = _load(recipe, root, stored, progress)
+    validation_set = None
+    if recipe.validation > 0:
+        train_set, validation_set = train_set.split(recipe.validation, recipe.seed)
+    run = _open(recipe, folder, name, train_set, stored, progress)
+    loader = EventLoader(
+        train_set,
+        recipe.batch_size,
+        shuffle=True,
+        seed=recipe.seed,
+        steps=recipe.steps,
+        dt=recipe.dt,
+    )
+    with use_backend(recipe.backend), _caught_signals() as caught, progress:
+        while run.epoch < recipe.epochs:
+            try:
+                _train_epoch(run, loader, caught, progress)
+            except ValueError:
+                run.check_finite()  # layers refuse weights that are not finite: this tells which
+                raise
+            if not caught:
+                _finish_epoch(run, validation_set, progress)
+            run.save()
+            if caught:
+                raise Stopped(
+                    f"stopped; --resume goes on with {_position(run)} of {folder}", caught[0]
+                )
+    return _finish(run, name, test_set)
+
+
+def _train_epoch(run: Run, loader: EventLoader, caught: list[int], progress: Progress) -> None:
+    """One pass over the training samples from `run.batch` on, or until a signal was caught."""
+    recipe, totals, n_batch = run.recipe, run.totals, len(loader)
+    started = time.perf_counter()
+    for spikes, label in loader.batches(run.epoch, first=run.batch):
+        if recipe.event_drop > 0:
+            spikes = without_some(spikes, recipe.event_drop, [recipe.seed, run.epoch, run.batch])
+        # A function of the position alone, as a resumed run needs it.
+        for group in run.optimiser.param_groups:
+            group["lr"] = learning_rate(recipe, run.epoch * n_batch + run.batch, n_batch)
+
+        potential, hidden = run.net(spikes, return_spikes=True)  # (B, T, C), one Spikes per layer
+        logit = losses.logits(potential, recipe.reduce)  # (B, C), pooled once for loss and accuracy
+        loss = functional.cross_entropy(logit, label, label_smoothing=recipe.label_smoothing)
+        for layer in hidden:
+            loss = loss + losses.activity(
+                layer,
+                upper=recipe.activity_upper,
+                upper_weight=recipe.activity_upper_weight,
+                lower_weight=recipe.activity_lower_weight,
+            )
+        value = loss.item()  # no wait on any device: the layers' event counts are known already
+        if not math.isfinite(value):
+            run.check_finite()  # names the weights if it is their fault
+            raise run.not_finite("the readout's potentials and the loss")
+
+        run.optimiser.zero_grad()
+        loss.backward()
+        run.optimiser.step()
+
+        totals.add(value, logit, label, spikes, hidden)
+        _warn_of_silence(run, hidden, progress)
+        run.batch += 1
+        progress.batch(totals, started, (run.epoch + 1, recipe.epochs, run.batch, n_batch))
+        if caught:
+            break
+    totals.seconds += time.perf_counter() - started
+
+
+def learning_rate(recipe: Recipe, step: int, n_batch: int) -> float:
+    """Learning rate of a step: constant, or lr (1 + cos(pi step / steps)) / 2 (cosine).
+
+    Args:
+        recipe: gives lr, schedule and epochs.
+        step: steps done before this one.
+        n_batch: steps of an epoch.
+    """
+    if recipe.schedule == "constant":
+        return recipe.lr
+    return recipe.lr * (1 + math.cos(math.pi * step / (recipe.epochs * n_batch))) / 2
+
+
+def without_some(spikes: Spikes, share: float, seed: list[int]) -> Spikes:
+    """Input spikes without a random share of their events.
+
+    Args:
+        spikes: (B, T, N), nothing active.
+        share: probability of each event to be left out, in [0, 1).
+        seed: integers >= 0, on which alone the choice depends.
+    """
+    # The 1 keeps this apart from the order of the samples, which is drawn from seed and epoch.
+    draw = np.random.default_rng([*seed, 1]).random(spikes.n_spikes, dtype=np.float32)
+    keep = torch.from_numpy(draw >= share)
+    kept_before = functional.pad(keep.cumsum(0), (1, 0))
+    return replace(spikes, unit=spikes.unit[keep], offset=kept_before[spikes.offset])
+
+
+def _finish_epoch(run: Run, validation_set: EventDataset | None, progress: Progress) -> None:
+    """Validates, writes the metrics and the best weights, and steps to the next epoch."""
+    run.check_finite()
+    held_out = None
+    if validation_set is not None:
+        held_out = evaluate(run.net, validation_set, run.recipe)["accuracy"]
+    totals = run.totals
+    layers = totals.layers()
+    line = {
+        "epoch": run.epoch + 1,
+        "loss": totals.mean_loss(),
+        "train_accuracy": totals.accuracy(),
+        "validation_accuracy": held_out,
+        "layers": layers,
+        "n_clamped": totals.n_clamped,
+        "seconds": totals.seconds,
+        "samples_per_second": totals.samples_per_second(),
+        "peak_memory_mib": peak_memory(),
+        "warnings": [
+            _silence(run, i, f"{layer['silent_batches']} of {totals.n_batches} batches")
+            for i, layer in enumerate(layers)
+            if layer["silent_batches"]
+        ],
+    }
+    run.history.append(line)
+    checkpoint.write_lines(run.folder / runs.METRICS, run.history)
+    progress.epoch(line, run.recipe.epochs)
+    run.epoch, run.batch, run.totals = run.epoch + 1, 0, Totals()
+    if held_out is not None and held_out > run.best_accuracy:
+        run.best_epoch, run.best_accuracy = run.epoch, held_out
+        run.save_best()
+
+
+def _finish(run: Run, name: str, test_set: EventDataset) -> dict[str, Any]:
+    """Scores the test samples, the only time they are looked at, and writes the result."""
+    which = "last" if run.best_epoch is None else "best"
+    net, recipe, about = load_run(run.folder, which)
+    last = run.history[-1]
+    seconds = sum(line["seconds"] for line in run.history)
+    result = {
+        **about,
+        "epochs": run.epoch,
+        "train_accuracy": last["train_accuracy"],
+        "validation_accuracy": None if run.best_epoch is None else run.best_accuracy,
+        "seconds": seconds,
+        "samples_per_second": last["samples_per_second"],
+        "peak_memory_mib": max(line["peak_memory_mib"] or 0 for line in run.history) or None,
+        "test": evaluate(net, test_set, recipe),
+    }
+    checkpoint.write_json(run.folder / runs.RESULT, result)
+    return result
+
+
+def _load(
+    recipe: Recipe, root: Path | str | None, stored: dict[str, Any] | None, progress: Progress
+) -> tuple[str, EventDataset, EventDataset]:
+    """(name, training samples, test samples); the embedded sample where the dataset is out of reach."""
+    name = recipe.dataset if stored is None else stored["dataset"]
+    sample = f"{name}-sample"
+    try:
+        return name, data.load(name, "train", root), data.load(name, "test", root)
+    except OSError as error:
+        if stored is not None or sample not in data.available():
+            raise
+        progress.note(f"{name} is out of reach, going on with the embedded {sample}: {error}")
+    return sample, data.load(sample, "train"), data.load(sample, "test")
+
+
+def _open(
+    recipe: Recipe,
+    folder: Path,
+    name: str,
+    train_set: EventDataset,
+    stored: dict[str, Any] | None,
+    progress: Progress,
+) -> Run:
+    """A new run with its first files written, or the stored one where it stopped."""
+    about = {
+        "recipe": recipe.to_dict(),
+        "dataset": name,
+        "n_in": train_set.n_units,
+        "n_class": train_set.n_classes,
+        "n_train": len(train_set),
+        "threads": torch.get_num_threads(),
+        "versions": {
+            "sparsespike": sparsespike.__version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+    }
+    net = recipe.network(about["n_in"], about["n_class"])
+    # Fused: one pass over memory per parameter, and no temporary tensors.
+    optimiser = torch.optim.AdamW(
+        net.parameters(),
+        lr=recipe.lr,
+        betas=(0.9, 0.999),
+        weight_decay=recipe.weight_decay,  # 0: Adam
+        fused=True,
+    )
+    run = Run(folder, recipe, net, optimiser)
+    if stored is None:
+        folder.mkdir(parents=True, exist_ok=True)
+        run.save()
+        checkpoint.write_json(folder / runs.RUN, about)
+        return run
+    run.restore()
+    for key in ("n_in", "n_class", "n_train"):
+        if about[key] != stored[key]:
+            raise ValueError(
+                f"{name}: the run began with {key} = {stored[key]}, found {about[key]}"
+            )
+    if about["threads"] != stored["threads"]:
+        progress.note(
+            f"this run began with {stored['threads']} threads and goes on with {about['threads']}: "
+            "sums may differ in the last bit"
+        )
+    if about["recipe"] != stored["recipe"]:
+        checkpoint.write_json(folder / runs.RUN, {**stored, "recipe": about["recipe"]})
+    progress.note(f"resuming {folder} at {_position(run)}")
+    return run
+
+
+def _warn_of_silence(run: Run, hidden: list[Spikes], progress: Progress) -> None:
+    """Says so the first time that a layer has no active neuron in a whole batch."""
+    for i, layer in enumerate(hidden):
+        if layer.n_active == 0 and i not in run.warned:
+            run.warned.add(i)
+            run.check_finite()  # neurons whose weights are NaN are silent as well
+            progress.note(f"warning: {_silence(run, i, _position(run))}")
+
+
+def _silence(run: Run, i: int, when: str) -> str:
+    return (
+        f"layer {i + 1} has no active neuron ({when}): no potential came within b_th = "
+        f"{run.recipe.b_th:g} of the threshold, so neither it nor the layers below learn; take larger "
+        "initial weights (init_gain) or a wider b_th, or a smaller lr if it fell silent during training"
+    )
+
+
+def _position(run: Run) -> str:
+    if run.epoch == run.recipe.epochs:
+        return "the final test"
+    return f"epoch {run.epoch + 1}, batch {run.batch + 1}"
+
+
+@contextmanager
+def _caught_signals() -> Iterator[list[int]]:
+    """Collects SIGINT and SIGTERM instead of dying; a second one interrupts at once."""
+    caught: list[int] = []
+
+    def handle(signum: int, frame: FrameType | None) -> None:
+        if caught:
+            raise KeyboardInterrupt
+        caught.append(signum)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield caught  # only the main thread may set handlers
+        return
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)

@@ -1,0 +1,70 @@
+"""Set-up of all tests: seeds, uninitialised memory full of NaN, Numba's stale cache, Hypothesis.
+
+What is read before it was written should fail loudly: `torch.empty` is filled with NaN by torch
+itself, and the heap, from which NumPy's and Numba's `np.empty` take their arrays, by glibc.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+
+KERNELS = Path(__file__).parents[1] / "src" / "sparsespike" / "backends" / "cpu"
+M_PERTURB = -6  # glibc's mallopt: fills what malloc gives with the complement of a byte
+ALL_ONES = 0x100  # whose lowest byte is 0: memory of 0xFF bytes, NaN as float, -1 as integer
+
+
+def remove_stale_kernels(folder: Path) -> int:
+    """Removes Numba's disk cache of a folder if a source is newer; returns how many files.
+
+    Numba looks at the file of the compiled function only, so it misses an edit in what that calls.
+    """
+    cached = list(folder.glob("__pycache__/*.nb[ic]"))
+    sources = [source.stat().st_mtime for source in folder.glob("*.py")]
+    if not cached or max(sources) <= min(path.stat().st_mtime for path in cached):
+        return 0
+    for path in cached:
+        path.unlink(missing_ok=True)
+    return len(cached)
+
+
+def pytest_configure() -> None:
+    remove_stale_kernels(KERNELS)
+    torch.use_deterministic_algorithms(True)  # fills `torch.empty` too
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(M_PERTURB, ALL_ONES)
+
+
+# `pytest --hypothesis-profile=search` looks for cases that nobody has seen yet.
+common = settings(
+    deadline=None,
+    database=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+settings.register_profile("fixed", parent=common, derandomize=True)
+settings.register_profile("search", parent=common, derandomize=False)
+settings.load_profile("fixed")
+
+
+def pytest_runtest_setup() -> None:
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002, what third parties draw from
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """Two torch threads, hence two ranges of samples in the CPU backend."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)

@@ -1,0 +1,325 @@
+"""Every backend computes the same spikes and the same gradients as the dense oracle."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from torch import nn
+
+import sparsespike as ss
+from cases import (
+    BASE,
+    EXACT_LIF,
+    GENERAL_LIF,
+    LIVELY,
+    NETWORKS,
+    QUIET,
+    SURROGATES,
+    Case,
+    cases,
+)
+from checks import assert_same_lists, assert_something_happened, assert_well_formed
+from compare import (
+    compare,
+    compare_layer,
+    compare_network,
+    compare_readout,
+    gradients,
+    run_layer,
+)
+from sparsespike.backends import BACKENDS
+
+FAST = tuple(name for name in BACKENDS if name != "dense")
+RESETS = (
+    ("subtract", True),
+    ("subtract", False),
+    ("zero", True),
+    ("zero", False),
+    ("none", True),
+)
+DTYPES = (torch.float32, torch.float64)
+
+
+# ---- named cases ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("bias", [False, True], ids=["no_bias", "bias"])
+@pytest.mark.parametrize("surrogate", SURROGATES, ids=lambda s: type(s).__name__)
+@pytest.mark.parametrize(("reset", "detach"), RESETS)
+@pytest.mark.parametrize("backend", FAST)
+def test_layer_equals_oracle_for_every_neuron(backend, reset, detach, surrogate, bias, dtype):
+    neuron = replace(EXACT_LIF, reset=reset, detach_reset=detach, surrogate=surrogate)
+    case = replace(BASE, neuron=neuron, bias=bias, dtype=dtype)
+    out, found = run_layer(case, backend)
+    out_dense, expected = run_layer(case, "dense")
+    assert_something_happened(out_dense, *(grad for grad in expected.values() if grad is not None))
+    assert_well_formed(out)
+    assert_same_lists(out, out_dense)
+    compare(found, expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("bias", [False, True], ids=["no_bias", "bias"])
+@pytest.mark.parametrize(("reset", "detach"), RESETS)
+@pytest.mark.parametrize("case", LIVELY, ids=str)
+@pytest.mark.parametrize("backend", FAST)
+def test_layer_equals_oracle_in_every_case(backend, case, reset, detach, bias, dtype):
+    neuron = replace(case.neuron, reset=reset, detach_reset=detach)
+    seen = compare_layer(replace(case, neuron=neuron, bias=bias, dtype=dtype), backend)
+    assert seen["spiking"], seen
+    assert seen["learning"] or case.name == "narrow_band", seen
+
+
+@pytest.mark.parametrize("bias", [False, True], ids=["no_bias", "bias"])
+@pytest.mark.parametrize("case", QUIET, ids=str)
+@pytest.mark.parametrize("backend", FAST)
+def test_layer_equals_oracle_where_nothing_happens(backend, case, bias):
+    compare_layer(replace(case, bias=bias), backend)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("bias", [False, True], ids=["no_bias", "bias"])
+@pytest.mark.parametrize("case", LIVELY + QUIET, ids=str)
+@pytest.mark.parametrize("backend", FAST)
+def test_readout_equals_oracle_in_every_case(backend, case, bias, dtype):
+    seen = compare_readout(replace(case, bias=bias, dtype=dtype), backend)
+    assert seen["learning"] or case in QUIET, seen
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("bias", [False, True], ids=["no_bias", "bias"])
+@pytest.mark.parametrize(("reset", "detach"), RESETS)
+@pytest.mark.parametrize("case", NETWORKS, ids=str)
+@pytest.mark.parametrize("backend", FAST)
+def test_network_equals_oracle(backend, case, reset, detach, bias, dtype):
+    neuron = replace(case.neuron, reset=reset, detach_reset=detach)
+    seen = compare_network(replace(case, neuron=neuron, bias=bias, dtype=dtype), backend)
+    assert (seen["spiking"] and seen["learning"]) or case.name == "second_layer_silent", seen
+
+
+# ---- generated cases -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backend", FAST)
+def test_generated_exact_layers_equal_the_oracle(backend):
+    seen = Counter()
+
+    @settings(max_examples=200)
+    @given(case=cases(exact=True))
+    def agree(case):
+        seen.update(compare_layer(case, backend))
+
+    agree()
+    assert min(seen["spiking"], seen["in_band"], seen["learning"]) >= 50, seen
+
+
+@pytest.mark.parametrize("backend", FAST)
+def test_generated_general_layers_equal_the_oracle(backend):
+    seen = Counter()
+
+    @settings(max_examples=200)
+    @given(case=cases(exact=False, most_steps=40))
+    def agree(case):
+        assume(case.is_decided())
+        seen.update(compare_layer(case, backend))
+
+    agree()
+    assert min(seen["spiking"], seen["in_band"], seen["learning"]) >= 50, seen
+
+
+@pytest.mark.parametrize("backend", FAST)
+def test_generated_readouts_equal_the_oracle(backend):
+    seen = Counter()
+
+    @settings(max_examples=100)
+    @given(case=cases(exact=False, most_steps=40))
+    def agree(case):
+        seen.update(compare_readout(case, backend))
+
+    agree()
+    assert seen["learning"] >= 25, seen
+
+
+@pytest.mark.parametrize("backend", FAST)
+def test_generated_networks_equal_the_oracle(backend):
+    seen = Counter()
+
+    @settings(max_examples=60)
+    @given(case=cases(exact=True, layers=3))
+    def agree(case):
+        seen.update(compare_network(case, backend))
+
+    agree()
+    assert min(seen["spiking"], seen["learning"]) >= 15, seen
+
+
+@pytest.mark.parametrize("backend", FAST)
+def test_generated_general_networks_equal_the_oracle(backend):
+    seen = Counter()
+
+    @settings(max_examples=60)
+    @given(case=cases(exact=False, layers=3, most_steps=20))
+    def agree(case):
+        case = replace(case, dtype=torch.float64)
+        assume(case.is_decided())
+        seen.update(compare_network(case, backend))
+
+    agree()
+    assert min(seen["spiking"], seen["learning"]) >= 10, seen
+
+
+# ---- long recordings and odd leaks ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tau_mem", [0.2e-3, 1e-3, 10e-3, 10.0], ids=lambda tau: f"tau={tau:g}")
+@pytest.mark.parametrize("backend", FAST)
+def test_long_recording_equals_oracle(backend, tau_mem):
+    """600 steps: the lazy leak is folded many times, and gaps are long."""
+    neuron = replace(GENERAL_LIF, tau_mem=tau_mem)
+    case = Case(steps=600, rate=0.02, sizes=(12, 7), neuron=neuron, exact=False, seed=5, batch=2)
+    assert case.is_decided()
+    seen = compare_layer(case, backend)
+    assert seen["spiking"], seen
+    assert seen["learning"], seen
+
+
+@pytest.mark.parametrize(("reset", "detach"), RESETS)
+@pytest.mark.parametrize("backend", FAST)
+def test_neuron_without_memory_equals_oracle(backend, reset, detach):
+    """dt / tau_mem = 1000: alpha is zero, in float32 and in float64."""
+    neuron = ss.LIF(tau_mem=1e-6, dt=1e-3, b_th=0.25, reset=reset, detach_reset=detach)
+    assert neuron.alpha == 0
+    for dtype in DTYPES:
+        case = replace(BASE, neuron=neuron, dtype=dtype)
+        seen = compare_layer(case, backend) + compare_readout(case, backend)
+        assert seen["learning"] == 2, seen
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("backend", FAST)
+def test_almost_no_memory_equals_oracle(backend, dtype):
+    """alpha = 1e-40 is zero in float32, or denormal, and a number in float64."""
+    neuron = ss.LIF(tau_mem=1.0, dt=-math.log(1e-40), b_th=0.25)
+    case = replace(BASE, neuron=neuron, dtype=dtype)
+    assert compare_layer(case, backend)["learning"]
+    assert compare_readout(case, backend)["learning"]
+
+
+def test_band_edges_and_threshold_are_strict():
+    """Potentials exactly at v_th and at v_th -+ b_th: no spike, not active (eq. 4, 7)."""
+    for backend in BACKENDS:
+        linear = ss.Linear(1, 5, dtype=torch.float64)
+        with torch.no_grad():
+            linear.weight.copy_(torch.tensor([[0.75], [0.875], [1.0], [1.125], [1.25]]))
+        dense = torch.tensor([[[1.0], [0.0]]], dtype=torch.float64)
+        out = ss.Layer(linear, EXACT_LIF, backend=backend)(ss.Spikes.from_dense(dense))
+        assert out.unit.tolist() == [3, 4], backend
+        assert out.active_unit.tolist() == [1, 2, 3], backend
+        assert out.potential.tolist() == [0.875, 1.0, 1.125], backend
+
+
+def test_last_input_step_reaches_nothing():
+    for backend in BACKENDS:
+        dense = torch.zeros(1, 4, 3)
+        dense[0, 3] = 1
+        linear = ss.Linear(3, 5)
+        nn.init.constant_(linear.weight, 1.0)
+        assert (
+            ss.Layer(linear, EXACT_LIF, backend=backend)(ss.Spikes.from_dense(dense)).n_spikes == 0
+        )
+        readout = ss.Readout(tau_mem=1.0, dt=1.0)
+        potential = ss.Layer(linear, readout, backend=backend)(ss.Spikes.from_dense(dense))
+        assert not potential.any()
+
+
+# ---- layouts -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backend", FAST)
+def test_weight_of_any_layout_gives_the_same(backend):
+    case = replace(BASE, sizes=(12, 7), bias=True)
+    _, expected = run_layer(case, backend)
+    weight, bias = case.parameters()[0]
+    wide = torch.zeros(7, 24, dtype=torch.float64)
+    wide[:, ::2] = weight
+    spread = torch.zeros(14, dtype=torch.float64)
+    spread[::2] = bias
+    for layout in (weight.contiguous(), weight.t().contiguous().t(), wide[:, ::2]):
+        (layer,) = case.layers(backend)
+        layer.connection.weight = nn.Parameter(layout)
+        layer.connection.bias = nn.Parameter(spread[::2])
+        spikes, leaf = case.spikes()
+        out = layer(spikes)
+        upstream = torch.randn(out.n_active, generator=case.generator(), dtype=torch.float64)
+        (out.value * upstream).sum().backward()
+        compare(gradients(layer, leaf), expected)
+
+
+@pytest.mark.parametrize("backend", FAST)
+def test_strided_input_lists_give_the_same(backend):
+    case = replace(BASE, active=0.0)
+    (layer,) = case.layers(backend)
+    spikes, _ = case.spikes()
+    spread = torch.stack([spikes.unit, spikes.unit], 1).flatten()[::2]
+    bounds = torch.stack([spikes.offset, spikes.offset], 1).flatten()[::2]
+    assert_same_lists(layer(ss.Spikes.from_lists(spread, bounds, spikes.shape)), layer(spikes))
+
+
+@pytest.mark.parametrize("backend", FAST)
+def test_sliced_batch_gives_the_samples_of_the_whole(backend):
+    (layer,) = BASE.layers(backend)
+    spikes, _ = replace(BASE, batch=5).spikes()
+    whole = layer(spikes)
+    assert_something_happened(whole)
+    assert_same_lists(layer(spikes[1:4]), whole[1:4])
+    assert_same_lists(layer(spikes[2]), whole[2])
+
+
+@pytest.mark.parametrize("backend", FAST)
+def test_events_with_duplicates_equal_clamped_events(backend):
+    (layer,) = BASE.layers(backend)
+    dense, _ = BASE.dense()
+    sample, step, unit = (dense == 1).nonzero(as_tuple=True)
+    once = ss.Spikes.from_events(sample, step, unit, shape=BASE.spikes()[0].shape)
+    twice = ss.Spikes.from_events(
+        sample.repeat(2).flip(0), step.repeat(2).flip(0), unit.repeat(2).flip(0), shape=once.shape
+    )
+    assert twice.n_clamped == once.n_spikes > 0
+    assert_same_lists(layer(twice), layer(once))
+    assert_same_lists(layer(once), layer(ss.Spikes.from_dense(dense)))
+
+
+@pytest.mark.parametrize("backend", FAST)
+def test_frozen_parameters_take_no_gradient(backend):
+    case = replace(BASE, bias=True)
+    _, expected = run_layer(case, backend)
+    for frozen in (("weight",), ("bias",), ("weight", "bias")):
+        (layer,) = case.layers(backend)
+        for name in frozen:
+            layer.connection.get_parameter(name).requires_grad_(False)
+        spikes, leaf = case.spikes()
+        out = layer(spikes)
+        upstream = torch.randn(out.n_active, generator=case.generator(), dtype=torch.float64)
+        (out.value * upstream).sum().backward()
+        found = gradients(layer, leaf)
+        for name in frozen:
+            assert found.pop(f"connection.{name}") is None
+        compare(found, {name: expected[name] for name in found})
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_inference_mode_and_no_grad_give_the_same_spikes(backend):
+    (layer,) = BASE.layers(backend)
+    spikes, _ = replace(BASE, active=0.0).spikes()
+    expected = layer(spikes)
+    for context in (torch.no_grad, torch.inference_mode):
+        with context():
+            out = layer(spikes)
+        assert not out.value.requires_grad
+        assert_same_lists(out, expected)

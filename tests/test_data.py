@@ -1,0 +1,258 @@
+"""Event datasets: time is rounded exactly, both ways of binning agree with the definition."""
+
+import math
+from decimal import Decimal
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sparsespike import data
+from sparsespike.data import Counts, EventDataset, EventLoader, dataset, encode
+
+BOTH_PATHS = pytest.mark.parametrize("kept", [True, False], ids=["kept", "per batch"])
+STORES = pytest.mark.parametrize(
+    ("n_units", "time_scale"), [(5, 1), (70_000, 10**6)], ids=["uint16-int32", "int32-int64"]
+)
+
+
+def drawn(
+    n: int = 12,
+    *,
+    n_units: int = 5,
+    time_scale: int = 1,
+    rounding: encode.Rounding = "floor",
+    seed=0,
+) -> EventDataset:
+    """Samples of 0 to 40 events at up to 20 ms times `time_scale`, many at the same time."""
+    rng = np.random.default_rng(seed)
+    length = rng.integers(0, 41, n)
+    length[:2] = 0, 40
+    n_events = int(length.sum())
+    return EventDataset.from_arrays(
+        rng.integers(0, 5, n_events) * (n_units // 5),
+        rng.integers(0, 41, n_events) * 500 * time_scale,
+        np.concatenate([[0], np.cumsum(length)]),
+        rng.integers(0, 3, n),
+        n_units=n_units,
+        n_classes=3,
+        rounding=rounding,
+    )
+
+
+def literal(events: EventDataset, index, steps: int, dt_us: int):
+    """(unit, offset, n_clamped, n_late) by the definition, in exact fractions and plain loops."""
+    unit, offset, n_clamped, n_late = [], [0], 0, 0
+    for i in index:
+        rows: list[list[int]] = [[] for _ in range(steps)]
+        for e in range(int(events.offset[i]), int(events.offset[i + 1])):
+            exact = Fraction(int(events.time[e]), dt_us)
+            step = round(exact) if events.about.rounding == "nearest" else math.floor(exact)
+            if step < steps:
+                rows[step].append(int(events.unit[e]))
+            else:
+                n_late += 1
+        for row in rows:
+            unit += sorted(set(row))
+            offset.append(len(unit))
+            n_clamped += len(row) - len(set(row))
+    return unit, offset, n_clamped, n_late
+
+
+def assert_batch(events: EventDataset, index, steps: int, dt_us: int) -> None:
+    unit, offset, n_clamped, _ = literal(events, index, steps, dt_us)
+    spikes, label = events.batch(index, steps, dt_us * 1e-6)
+    assert spikes.shape == (len(index), steps, events.n_units)
+    assert (spikes.unit.dtype, spikes.offset.dtype) == (torch.int32, torch.int64)
+    assert spikes.unit.tolist() == unit
+    assert spikes.offset.tolist() == offset
+    assert spikes.n_clamped == n_clamped
+    assert label.dtype == torch.int64
+    assert label.tolist() == [int(events.label[i]) for i in index]
+
+
+def use_path(monkeypatch, kept: bool) -> None:
+    monkeypatch.setattr(dataset, "BINNED_BYTES", 2**30 if kept else -1)
+
+
+# ---- rounding of time --------------------------------------------------------------------------
+
+
+def test_latency_code_is_the_papers_in_exact_arithmetic():
+    table = encode.latency_table()
+    for p in range(256):
+        x = Decimal(p) / 255
+        if p <= 51:  # x < 0.2, and x = 0.2, whose time is infinite
+            assert table[p] == -1
+        else:
+            assert table[p] == 1000 * math.floor(20 * (x / (x - Decimal("0.2"))).ln())
+    assert (table[52], table[255]) == (79_000, 4_000)
+    assert (np.diff(table[52:]) <= 0).all()
+
+
+def test_latency_events_of_images():
+    images = np.array([[[255, 51], [52, 0]], [[0, 0], [0, 51]], [[60, 60], [60, 60]]], np.uint8)
+    unit, time, offset = encode.latency_events(images)
+    assert unit.tolist() == [0, 2, 0, 1, 2, 3]
+    assert time.tolist() == [4000, 79_000, *[37_000] * 4]
+    assert offset.tolist() == [0, 2, 2, 6]
+    assert encode.latency_events(images[:0])[2].tolist() == [0]
+
+
+@pytest.mark.parametrize("images", [np.zeros((2, 3)), np.zeros(3, np.uint8)], ids=["float", "1-D"])
+def test_latency_events_of_something_else_are_refused(images):
+    with pytest.raises(ValueError, match="images: expected uint8"):
+        encode.latency_events(images)
+
+
+@pytest.mark.parametrize(
+    ("dt", "expected"),
+    [(1e-3, 1000), (2e-3, 2000), (0.0007, 700), (1e-6, 1), (0.3, 300_000), (1, 10**6)],
+)
+def test_dt_in_microseconds(dt, expected):
+    assert encode.microseconds(dt) == expected
+
+
+@pytest.mark.parametrize("dt", [0.0, -1e-3, 1e-7, 1.5e-6, 1 / 3000, math.nan, math.inf, 1e300])
+def test_dt_that_is_no_whole_number_of_microseconds_is_refused(dt):
+    with pytest.raises(ValueError, match=r"^dt: expected"):
+        encode.microseconds(dt)
+
+
+@given(time=st.integers(0, 2**62), dt=st.integers(1, 2**40), nearest=st.booleans())
+@settings(deadline=None, max_examples=200)
+def test_step_is_the_exact_rounding(time, dt, nearest):
+    exact = Fraction(time, dt)
+    assert encode.step_of(time, dt, nearest) == (round(exact) if nearest else math.floor(exact))
+
+
+@pytest.mark.parametrize(("time", "step"), [(499, 0), (500, 0), (501, 1), (1500, 2), (2500, 2)])
+def test_nearest_breaks_ties_to_even(time, step):
+    assert encode.step_of(time, 1000, True) == step
+
+
+# ---- binning -----------------------------------------------------------------------------------
+
+
+@BOTH_PATHS
+@STORES
+@pytest.mark.parametrize("rounding", ["floor", "nearest"])
+@pytest.mark.parametrize(
+    ("steps", "dt_us"), [(25, 1000), (8, 1000), (1, 500), (4, 7000), (60, 333)]
+)
+def test_batch_is_the_literal_definition(
+    monkeypatch, kept, n_units, time_scale, rounding, steps, dt_us
+):
+    use_path(monkeypatch, kept)
+    events = drawn(n_units=n_units, time_scale=time_scale, rounding=rounding)
+    index = [3, 1, 0, 11, 1]
+    assert literal(events, index, steps, dt_us * time_scale)[0], "something must happen"
+    assert_batch(events, index, steps, dt_us * time_scale)
+
+
+@BOTH_PATHS
+@given(
+    samples=st.lists(
+        st.lists(st.tuples(st.integers(0, 3), st.integers(0, 12)), max_size=12),
+        min_size=1,
+        max_size=4,
+    ),
+    steps=st.integers(1, 9),
+    dt_us=st.integers(1, 4),
+    rounding=st.sampled_from(["floor", "nearest"]),
+    pick=st.data(),
+)
+@settings(deadline=None, max_examples=100)
+def test_any_batch_is_the_literal_definition(kept, samples, steps, dt_us, rounding, pick):
+    events = EventDataset.from_arrays(
+        np.array([unit for sample in samples for unit, _ in sample], np.int64),
+        np.array([time for sample in samples for _, time in sample], np.int64),
+        np.cumsum([0, *map(len, samples)]),
+        np.zeros(len(samples), np.int64),
+        n_units=4,
+        n_classes=1,
+        rounding=rounding,
+    )
+    index = pick.draw(st.lists(st.integers(0, len(samples) - 1), max_size=6))
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        use_path(monkeypatch, kept)
+        assert_batch(events, index, steps, dt_us)
+        assert_batch(events, index, steps + 1, dt_us)
+        _, _, n_clamped, n_late = literal(events, range(len(samples)), steps, dt_us)
+        n_spikes = events.n_events - n_clamped - n_late
+        assert events.count(steps, dt_us * 1e-6) == (events.n_events, n_spikes, n_clamped, n_late)
+
+
+@BOTH_PATHS
+def test_duplicates_are_clamped_and_late_events_counted(monkeypatch, kept):
+    use_path(monkeypatch, kept)
+    events = EventDataset.from_arrays(
+        np.array([2, 2, 2, 1, 0]),
+        np.array([0, 999, 1000, 9999, 10_000]),
+        np.array([0, 5]),
+        np.array([1]),
+        n_units=3,
+        n_classes=2,
+    )
+    spikes, _ = events.batch([0], steps=10)
+    assert spikes.n_clamped == 1
+    assert spikes.to_dense()[0].nonzero().tolist() == [[0, 2], [1, 2], [9, 1]]
+    assert events.count(10) == Counts(n_events=5, n_spikes=3, n_clamped=1, n_late=1)
+
+
+def test_both_paths_agree_on_real_images(monkeypatch):
+    test = data.load("fashion-mnist-sample", "test")
+    index = np.random.default_rng(0).permutation(1000)[:256]
+    kept, counts = test.batch(index, steps=60)[0], test.count(60)
+    use_path(monkeypatch, kept=False)
+    per_batch = test.batch(index, steps=60)[0]
+    assert kept.n_spikes > 256 * 100
+    assert torch.equal(kept.unit, per_batch.unit)
+    assert torch.equal(kept.offset, per_batch.offset)
+    assert test.count(60) == counts
+    assert counts.n_late > 0
+
+
+def test_batch_is_valid_spikes():
+    spikes, _ = drawn().batch(range(12), steps=25)
+    checked = type(spikes).from_lists(spikes.unit, spikes.offset, spikes.shape)
+    assert torch.equal(checked.to_dense(), spikes.to_dense())
+    assert spikes.n_active == 0
+
+
+@pytest.mark.parametrize(
+    "index",
+    [[3, 1], (3, 1), range(3, 0, -2), np.array([3, 1], np.uint8), torch.tensor([3, 1])],
+    ids=str,
+)
+def test_index_may_be_any_list_of_integers(index):
+    assert drawn().batch(index, steps=5)[1].tolist() == drawn().label[[3, 1]].tolist()
+
+
+@pytest.mark.parametrize(
+    "index", [[12], [-1], np.array([0.5]), np.array([True]), np.array([[0]])], ids=str
+)
+def test_a_bad_index_is_named(index):
+    for use in (drawn().subset, lambda index: drawn().batch(index, 5)):
+        with pytest.raises(ValueError, match=r"^index: expected"):
+            use(index)
+
+
+@pytest.mark.parametrize(("name", "value"), [("steps", 0), ("steps", True), ("dt", 0.0)])
+def test_a_bad_grid_is_named(name, value):
+    for use in (drawn().count, lambda **grid: drawn().batch([0], **grid)):
+        with pytest.raises(ValueError, match=f"^{name}: expected"):
+            use(**{"steps": 5, name: value})
+
+
+def test_the_public_example_runs():
+    train = data.load("fashion-mnist-sample", split="train")
+    spikes, label = train.batch(range(4), steps=100)
+    assert spikes.shape == (4, 100, 784)
+    assert label.shape == (4,)
+    loader = EventLoader(train, batch_size=256, shuffle=True, seed=0)
+    assert len(loader) == 24
+    assert sum(len(label) for _, label in loader) == 6000

@@ -1,0 +1,283 @@
+"""Event datasets: arrays are checked by name, files are whole or refused, parts are disjoint."""
+
+import math
+import os
+import pickle
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sparsespike.data import EventDataset, store
+from test_data import BOTH_PATHS, STORES, assert_batch, drawn, use_path
+
+# ---- arrays and files --------------------------------------------------------------------------
+
+GOOD = {
+    "unit": np.array([0, 1, 4]),
+    "time": np.array([5, 0, 7]),
+    "offset": np.array([0, 1, 3]),
+    "label": np.array([0, 1]),
+    "n_units": 5,
+    "n_classes": 2,
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("unit", np.array([0, 1, 5])),
+        ("unit", np.array([0, -1, 4])),
+        ("unit", np.array([0.0, 1.0, 4.0])),
+        ("unit", np.array([[0, 1, 4]])),
+        ("time", np.array([5, 0])),
+        ("time", np.array([5, -1, 7])),
+        ("time", np.array([5, 0, 2**63], np.uint64)),
+        ("offset", np.array([0, 3])),
+        ("offset", np.array([1, 2, 3])),
+        ("offset", np.array([0, 1, 2])),
+        ("offset", np.array([0, 4, 3])),
+        ("label", np.array([0, 2])),
+        ("label", np.array([True, False])),
+        ("n_units", 0),
+        ("n_units", 2**31),
+        ("n_classes", 0),
+        ("rounding", "ceil"),
+    ],
+)
+def test_bad_arrays_are_named(name, value):
+    if name == "offset" and value.tolist() == [0, 4, 3]:
+        value = np.array([0, 3, 1, 3])
+        given = {**GOOD, "label": np.array([0, 1, 0]), name: value}
+    else:
+        given = {**GOOD, name: value}
+    with pytest.raises(ValueError, match=f"^{name}: expected"):
+        EventDataset.from_arrays(**given)
+
+
+def test_arrays_are_kept_in_the_smallest_types():
+    events = EventDataset.from_arrays(**GOOD)
+    assert (events.unit.dtype, events.time.dtype) == (np.uint16, np.int32)
+    events = EventDataset.from_arrays(
+        **{**GOOD, "n_units": 70_000, "time": np.array([0, 2**31, 2**62])}
+    )
+    assert (events.unit.dtype, events.time.dtype) == (np.int32, np.int64)
+    assert events.time.tolist() == [0, 2**31, 2**62]
+
+
+def assert_same(one: EventDataset, other: EventDataset) -> None:
+    assert one.about == other.about
+    for name in store.DTYPES:
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+        assert getattr(one, name).dtype == getattr(other, name).dtype
+
+
+@STORES
+def test_an_opened_dataset_is_the_saved_one(tmp_path, n_units, time_scale):
+    events = drawn(n_units=n_units, time_scale=time_scale, rounding="nearest")
+    events.save(tmp_path / "events.safetensors")
+    opened = EventDataset.open(tmp_path / "events.safetensors")
+    assert_same(opened, events)
+    assert (opened.path, events.path) == (tmp_path / "events.safetensors", None)
+    assert_batch(opened, [4, 1], 8, 1000 * time_scale)
+
+
+def test_a_dataset_without_samples_can_be_kept(tmp_path):
+    empty = drawn().subset([])
+    empty.save(tmp_path / "empty.safetensors")
+    opened = EventDataset.open(tmp_path / "empty.safetensors")
+    assert (len(opened), opened.n_events, opened.n_units) == (0, 0, 5)
+    assert opened.batch([], steps=3)[0].shape == (0, 3, 5)
+    assert opened.count(3) == (0, 0, 0, 0)
+
+
+def test_a_dataset_can_be_saved_over_the_file_it_is_mapped_from(tmp_path):
+    path = tmp_path / "events.safetensors"
+    drawn().save(path)
+    opened = EventDataset.open(path)
+    opened.subset([1, 5]).save(path)
+    assert_same(EventDataset.open(path), drawn().subset([1, 5]))
+    assert_same(opened, drawn())
+
+
+def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    path = tmp_path / "events.safetensors"
+    drawn().save(path)
+    before = path.read_bytes()
+    for name in ("replace", "fsync"):
+        with monkeypatch.context() as broken:
+            broken.setattr(os, name, lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+            with pytest.raises(OSError, match="cannot save"):
+                drawn(seed=1).save(path)
+        assert path.read_bytes() == before
+        assert list(tmp_path.iterdir()) == [path]
+    with pytest.raises(OSError, match="cannot save"):
+        drawn().save(tmp_path / "no folder" / "events.safetensors")
+
+
+@pytest.mark.parametrize("keep", [0, 7, 8, 100, -1, -400])
+def test_a_truncated_file_is_a_value_error(tmp_path, keep):
+    path = tmp_path / "events.safetensors"
+    drawn().save(path)
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(ValueError, match=r"events\.safetensors: no event file, or a damaged one"):
+        EventDataset.open(path)
+
+
+@given(bit=st.integers(0, 8 * 3000), kept=st.booleans())
+@settings(deadline=None, max_examples=200)
+def test_a_bit_flip_is_a_value_error_or_valid_spikes(tmp_path_factory, bit, kept):
+    path = tmp_path_factory.mktemp("flip") / "events.safetensors"
+    drawn().save(path)
+    raw = bytearray(path.read_bytes())
+    raw[bit // 8 % len(raw)] ^= 1 << bit % 8
+    path.write_bytes(raw)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        use_path(monkeypatch, kept)
+        try:
+            spikes, _ = EventDataset.open(path).batch(range(12), steps=8)
+        except ValueError:
+            return
+        type(spikes).from_lists(spikes.unit, spikes.offset, spikes.shape)
+
+
+@BOTH_PATHS
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("unit", [0, 1, 5]), ("time", [5, -1, 7]), ("offset", [0, 4, 3]), ("offset", [0, -1, 3])],
+)
+def test_a_damaged_sample_is_refused_by_the_batch(tmp_path, monkeypatch, kept, name, value):
+    use_path(monkeypatch, kept)
+    good = EventDataset.from_arrays(**GOOD)
+    arrays = {key: getattr(good, key).copy() for key in store.DTYPES}
+    arrays[name] = np.array(value, arrays[name].dtype)
+    store.write(tmp_path / "bad.safetensors", arrays, good.about)
+    with pytest.raises(ValueError, match=r"sample \d of the store is damaged"):
+        EventDataset.open(tmp_path / "bad.safetensors").batch([0, 1], steps=5)
+
+
+@pytest.mark.parametrize(
+    "broken", ["format", "n_units", "rounding", "surplus", "dtype", "shape", "label"]
+)
+def test_a_file_of_another_kind_is_a_value_error(tmp_path, broken):
+    good = EventDataset.from_arrays(**GOOD)
+    arrays = {name: getattr(good, name) for name in store.DTYPES}
+    header = {"format": store.FORMAT, "name": "x", "n_units": "5", "n_classes": "2"}
+    if broken in ("format", "n_units", "rounding"):
+        header[broken] = "other"
+    elif broken == "surplus":
+        arrays["more"] = arrays["unit"]
+    elif broken == "dtype":
+        arrays["time"] = arrays["time"].astype(np.float32)
+    elif broken == "shape":
+        arrays["offset"] = arrays["offset"][:2]
+    else:
+        arrays["label"] = arrays["label"] + 1
+    safetensors.numpy.save_file(arrays, tmp_path / "other.safetensors", header)
+    with pytest.raises(ValueError, match="no event file, or a damaged one"):
+        EventDataset.open(tmp_path / "other.safetensors")
+
+
+def test_a_missing_file_is_the_systems_error(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        EventDataset.open(tmp_path / "none.safetensors")
+
+
+def test_pickling_sends_events_in_memory_and_the_path_of_a_file(tmp_path):
+    events = drawn(400)
+    path = tmp_path / "events.safetensors"
+    events.save(path)
+    mapped = EventDataset.open(path).subset(range(1, 400))
+    mapped.batch([0], steps=5)
+    sent = pickle.dumps(mapped)
+    assert len(sent) < len(pickle.dumps(events)) / 2
+    assert_same(pickle.loads(pickle.dumps(events)), events)
+    assert_same(pickle.loads(sent), mapped)
+    drawn(3).save(path)
+    with pytest.raises(ValueError, match="was replaced by that of another dataset"):
+        pickle.loads(sent)
+
+
+def test_workers_of_torch_can_use_a_dataset():
+    events = drawn(8)
+    loader = torch.utils.data.DataLoader(
+        range(8),  # pyright: ignore[reportArgumentType]
+        batch_size=4,
+        collate_fn=lambda index: events.batch(index, 5),
+        num_workers=1,
+    )
+    for number, (spikes, label) in enumerate(loader):
+        index = range(4 * number, 4 * number + 4)
+        assert torch.equal(spikes.to_dense(), events.batch(index, 5)[0].to_dense())
+        assert label.tolist() == events.label[index].tolist()
+
+
+# ---- parts -------------------------------------------------------------------------------------
+
+
+def test_a_subset_is_its_samples():
+    events = drawn()
+    part = events.subset([7, 1, 1]).subset([2, 0])
+    assert len(part) == 2
+    for i, j in ((0, 1), (1, 7)):
+        mine, theirs = (slice(d.offset[k], d.offset[k + 1]) for d, k in ((part, i), (events, j)))
+        np.testing.assert_array_equal(part.unit[mine], events.unit[theirs])
+        np.testing.assert_array_equal(part.time[mine], events.time[theirs])
+    assert part.label.tolist() == events.label[[1, 7]].tolist()
+    assert part.n_events == part.offset[-1] == len(part.unit)
+    assert_batch(part, [1, 0], 8, 1000)
+
+
+def labelled(label: np.ndarray) -> EventDataset:
+    n = len(label)
+    times = np.arange(n)  # sample i has its number as time
+    return EventDataset.from_arrays(
+        np.zeros(n, np.int64), times, np.arange(n + 1), label, n_units=1, n_classes=10
+    )
+
+
+@pytest.mark.parametrize("share", [0.1, 0.26, 0.5, 0.9])
+def test_split_is_stratified_disjoint_and_seeded(share):
+    counts = np.array([100, 40, 20, 0, 10, 10, 10, 10, 10, 10])
+    label = np.random.default_rng(0).permutation(np.repeat(np.arange(10), counts))
+    events = labelled(label)
+    training, validation = events.split(share, seed=3)
+    assert sorted([*training.time, *validation.time]) == list(range(len(label)))
+    for part in (training, validation):
+        assert (np.diff(part.time) > 0).all(), "in the order of the whole"
+        np.testing.assert_array_equal(part.label, label[part.time])
+    held_out = np.bincount(validation.label, minlength=10)
+    assert held_out.tolist() == [round(share * n) for n in counts]
+    again = events.split(share, seed=3)
+    assert_same(again[1], validation)
+    assert again[0].time.tolist() == training.time.tolist()
+    if share < 0.9:
+        assert events.split(share, seed=4)[1].time.tolist() != validation.time.tolist()
+
+
+@pytest.mark.parametrize(
+    ("name", "share", "seed"),
+    [
+        ("share", 0.0, 0),
+        ("share", 1.0, 0),
+        ("share", math.nan, 0),
+        ("share", 0.01, 0),
+        ("seed", 0.5, -1),
+    ],
+)
+def test_a_bad_split_is_named(name, share, seed):
+    with pytest.raises(ValueError, match=f"^{name}: expected"):
+        labelled(np.zeros(5, np.int64)).split(share, seed)
+
+
+def test_repr_says_what_it_is(tmp_path):
+    path = tmp_path / "events.safetensors"
+    drawn().save(path)
+    events = EventDataset.open(path)
+    assert repr(events).startswith("EventDataset(events: 12 samples, 5 units, 3 classes, ")
+    assert f"mapped from {path}" in repr(events)
+    assert "part of" in repr(events.subset([0]))
+    assert "in memory" in repr(drawn())

@@ -1,0 +1,281 @@
+"""What autograd, the dispatcher and the compiler see: the custom ops."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import sparsespike as ss
+from cases import BASE, NETWORKS, Case
+from checks import assert_close, assert_same_gradient, assert_something_happened
+from sparsespike import ops
+from sparsespike.backends import BACKENDS
+from sparsespike.layers.spec import LayerSpec, decode, encode
+
+SMALL = replace(BASE, batch=2, steps=5, sizes=(4, 3), rate=0.5)
+SPIKING = torch.ops.sparsespike.spiking.default
+SPIKING_BACKWARD = torch.ops.sparsespike.spiking_backward.default
+READOUT = torch.ops.sparsespike.readout.default
+READOUT_BACKWARD = torch.ops.sparsespike.readout_backward.default
+COUNT = torch.ops.sparsespike.count.default
+COUNT_BACKWARD = torch.ops.sparsespike.count_backward.default
+
+
+def arguments(case: Case, backend: str, *, readout: bool) -> list[Any]:
+    """Arguments of the forward op: a layer's, with an active input that requires a gradient."""
+    (layer,) = case.layers(backend)
+    neuron = ss.Readout(tau_mem=1.0, dt=1.0) if readout else case.neuron
+    spec = encode(LayerSpec(backend, layer.connection.spec(), neuron))
+    weight, bias = [*layer.connection.tensors(), None][:2]
+    return [*lists_of(case), weight, bias, case.steps, spec]
+
+
+def lists_of(case: Case) -> list[Tensor]:
+    """value, unit, offset, active_unit, active_offset of the case's input."""
+    spikes = case.spikes()[0]
+    value = spikes.value.detach().requires_grad_(case.active > 0)
+    return [value, spikes.unit, spikes.offset, spikes.active_unit, spikes.active_offset]
+
+
+def detached(inputs: list[Any]) -> list[Any]:
+    return [item.detach() if isinstance(item, Tensor) else item for item in inputs]
+
+
+def backward_arguments(inputs: list[Any], fired: list[Tensor], need_input: bool) -> list[Any]:
+    *tensors, steps, spec = inputs
+    return [torch.randn_like(fired[0]), *tensors, *fired, steps, spec, need_input]
+
+
+def opcheck(op: Any, inputs: list[Any]) -> None:
+    outcome = torch.library.opcheck(op, tuple(inputs), raise_exception=False)
+    wrong = {name: result for name, result in outcome.items() if result != "SUCCESS"}
+    assert not wrong, "\n".join(f"{name}: {result}" for name, result in wrong.items())
+
+
+CASES = (
+    SMALL,
+    replace(SMALL, name="bias", bias=True),
+    replace(SMALL, name="plain_input", active=0.0),
+    replace(SMALL, name="one_output", sizes=(4, 1), dtype=torch.float32),
+    replace(SMALL, name="silent", rate=0.0),
+)
+# The oracle's backward runs torch.func.vjp, into whose wrappers opcheck's own modes cannot look.
+every_fast_backend = pytest.mark.parametrize("backend", [b for b in BACKENDS if b != "dense"])
+every_backend = pytest.mark.parametrize("backend", BACKENDS)
+every_case = pytest.mark.parametrize("case", CASES, ids=str)
+
+
+@every_case
+@every_backend
+def test_spiking_op_keeps_its_promises(backend, case):
+    opcheck(SPIKING, arguments(case, backend, readout=False))
+
+
+@every_case
+@every_fast_backend
+@pytest.mark.parametrize("need_input", [True, False])
+def test_spiking_backward_op_keeps_its_promises(backend, case, need_input):
+    inputs = detached(arguments(case, backend, readout=False))
+    fired = list(SPIKING(*inputs))
+    opcheck(SPIKING_BACKWARD, backward_arguments(inputs, fired, need_input and case.active > 0))
+
+
+@every_case
+@every_backend
+def test_readout_op_keeps_its_promises(backend, case):
+    opcheck(READOUT, arguments(case, backend, readout=True))
+
+
+@every_case
+@every_fast_backend
+@pytest.mark.parametrize("need_input", [True, False])
+def test_readout_backward_op_keeps_its_promises(backend, case, need_input):
+    inputs = detached(arguments(case, backend, readout=True))
+    grad = torch.randn_like(READOUT(*inputs))
+    opcheck(READOUT_BACKWARD, [grad, *inputs, need_input and case.active > 0])
+
+
+@every_case
+@every_backend
+def test_count_op_keeps_its_promises(backend, case):
+    opcheck(COUNT, [*lists_of(case), case.steps, case.sizes[0], backend])
+
+
+@every_fast_backend
+def test_count_backward_op_keeps_its_promises(backend):
+    grad = torch.randn(SMALL.batch, SMALL.sizes[0], dtype=SMALL.dtype)
+    opcheck(COUNT_BACKWARD, [grad, *detached(lists_of(SMALL)), SMALL.steps, backend])
+
+
+# ---- gradients -----------------------------------------------------------------------------------
+
+
+@every_backend
+def test_readout_gradient_of_its_parameters_is_that_of_finite_differences(backend):
+    """The readout is linear in them; not so in `value`, which a backend reads as 0 and 1 only."""
+    case = replace(SMALL, bias=True)
+    *lists, weight, bias, steps, spec = arguments(case, backend, readout=True)
+
+    def potential(weight: Tensor, bias: Tensor) -> Tensor:
+        return READOUT(*lists, weight, bias, steps, spec)
+
+    assert torch.autograd.gradcheck(potential, (weight, bias))
+
+
+def test_dense_readout_gradient_of_its_input_is_that_of_finite_differences():
+    value, *rest = arguments(SMALL, "dense", readout=True)
+
+    def potential(value: Tensor) -> Tensor:
+        return READOUT(value, *rest)
+
+    assert torch.autograd.gradcheck(potential, (value,))
+
+
+@every_backend
+def test_spiking_backward_is_linear_in_the_gradient_above(backend):
+    inputs = detached(arguments(SMALL, backend, readout=False))
+    fired = list(SPIKING(*inputs))
+    one, other = torch.randn(2, len(fired[0]), dtype=torch.float64)
+
+    def backward(grad: Tensor) -> list[Tensor]:
+        *gradients, no_bias = SPIKING_BACKWARD(grad, *backward_arguments(inputs, fired, True)[1:])
+        assert not len(no_bias)
+        return gradients
+
+    for a, b, both in zip(backward(one), backward(other), backward(one - 2 * other), strict=True):
+        assert bool((both != 0).any())
+        assert_close(both, a - 2 * b, "backward of a sum")
+
+
+@every_backend
+@pytest.mark.parametrize("readout", [False, True], ids=["spiking", "readout"])
+def test_second_derivative_is_refused(backend, readout):
+    """The surrogate has none; a silent zero would be wrong."""
+    (layer,) = SMALL.layers(backend)
+    if readout:
+        layer = ss.Layer(layer.connection, ss.Readout(tau_mem=1.0, dt=1.0), backend=backend)
+    out = layer(SMALL.spikes()[0])
+    value = out if readout else out.value
+    weight = layer.connection.weight
+
+    def twice() -> None:
+        (grad,) = torch.autograd.grad(value.square().sum(), weight, create_graph=True)
+        grad.square().sum().backward()
+
+    with pytest.raises(RuntimeError, match="sparsespike"):
+        twice()
+
+
+@every_backend
+def test_gradient_of_a_used_up_graph_is_refused_by_torch(backend):
+    (layer,) = SMALL.layers(backend)
+    total = layer(SMALL.spikes()[0]).value.sum()
+    total.backward()
+    with pytest.raises(RuntimeError, match="second time"):
+        total.backward()
+
+
+@every_backend
+def test_gradients_accumulate_over_two_batches(backend):
+    (layer,) = BASE.layers(backend)
+    grads = []
+    for seed in (0, 1):
+        layer.zero_grad()
+        layer(replace(BASE, seed=seed).spikes()[0]).value.sum().backward()
+        assert layer.connection.weight.grad is not None
+        grads.append(layer.connection.weight.grad.clone())
+    layer(replace(BASE, seed=0).spikes()[0]).value.sum().backward()
+    assert_same_gradient(layer.connection.weight.grad, grads[0] + grads[1], "sum of two batches")
+
+
+@every_backend
+def test_layer_used_twice_sums_both_gradients(backend):
+    (layer,) = replace(BASE, sizes=(7, 7)).layers(backend)
+    spikes = replace(BASE, sizes=(7, 7), active=0.0).spikes()[0]
+    once = layer(spikes)
+    twice = layer(once)
+    assert_something_happened(twice)
+    twice.value.sum().backward()
+    (oracle,) = replace(BASE, sizes=(7, 7)).layers("dense")
+    oracle(oracle(spikes)).value.sum().backward()
+    assert_same_gradient(layer.connection.weight.grad, oracle.connection.weight.grad, "weight")
+
+
+@every_backend
+def test_result_survives_changes_of_weights_after_it(backend):
+    """The backward needs the weights of the forward: torch notices when they changed in place."""
+    net = network(NETWORKS[0], backend)
+    loss = step_loss(net, NETWORKS[0].spikes()[0])
+    with torch.no_grad():
+        next(iter(net.parameters())).zero_()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+# ---- compiler ------------------------------------------------------------------------------------
+
+
+def network(case: Case, backend: str) -> ss.Network:
+    *hidden, last = case.layers(backend)
+    readout = ss.Readout(tau_mem=4.0, dt=1.0)
+    return ss.Network(*hidden, ss.Layer(last.connection, readout, backend=backend))
+
+
+def step_loss(net: nn.Module, spikes: ss.Spikes) -> Tensor:
+    potential, hidden = net(spikes, return_spikes=True)
+    label = torch.arange(spikes.shape[0])
+    loss = ss.losses.cross_entropy(potential, label, reduce="sum")
+    for signal in hidden:
+        loss = loss + ss.losses.activity(signal, upper=0.1)
+    return loss
+
+
+# The graph breaks at each layer, whose output has as many entries as the data makes active; torch then
+# looks at `.grad` of the tensors it hands over, and warns itself.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
+@every_backend
+@pytest.mark.parametrize("compiler", ["eager", "aot_eager"])
+def test_compiled_training_step_equals_the_plain_one(backend, compiler):
+    torch.compiler.reset()
+    case = NETWORKS[0]
+    plain, compiled = network(case, backend), network(case, backend)
+    step = torch.compile(step_loss, backend=compiler)
+    for seed in (0, 1):
+        spikes = replace(case, seed=seed, active=0.0).spikes()[0]
+        expected, found = step_loss(plain, spikes), step(compiled, spikes)
+        assert_close(found.detach(), expected.detach(), "loss")
+        expected.backward()
+        found.backward()
+        for (name, one), other in zip(compiled.named_parameters(), plain.parameters(), strict=True):
+            assert other.grad is not None
+            assert bool((other.grad != 0).any())
+            assert_same_gradient(one.grad, other.grad, name)
+    torch.compiler.reset()
+
+
+# ---- spec ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "neuron", [BASE.neuron, NETWORKS[1].neuron, ss.Readout(1.0, 0.1)], ids=repr
+)
+def test_spec_as_text_is_the_spec(neuron):
+    spec = LayerSpec("cpu", ss.Linear(3, 2).spec(), neuron)
+    assert decode(encode(spec)) == spec
+
+
+@every_case
+@every_backend
+def test_count_equals_the_sum_of_the_dense_spikes(backend, case):
+    spikes, leaf = case.spikes()
+    with ss.use_backend(backend):
+        count = ops.count(spikes)
+    assert torch.equal(count, spikes.to_dense().sum(1))
+    if leaf is not None:
+        grad = torch.randn_like(count)
+        (found,) = torch.autograd.grad(count, leaf, grad)
+        assert torch.equal(found, grad[:, None] * case.dense()[1])

@@ -1,0 +1,148 @@
+"""Recipes: every value is checked by name, the shipped ones are complete, texts lose nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import tomllib
+from importlib import resources
+
+import pytest
+import torch
+
+import sparsespike as ss
+from sparsespike import recipe as recipes
+from sparsespike.options import attribute_help
+from sparsespike.recipe import Recipe
+
+FIELDS = [field.name for field in dataclasses.fields(Recipe)]
+
+
+def shipped_text(name: str) -> str:
+    return (resources.files("sparsespike") / "recipes" / f"{name}.toml").read_text("utf-8")
+
+
+def test_the_defaults_are_the_papers_run():
+    assert recipes.load("fashion-mnist") == Recipe()
+
+
+def test_three_recipes_are_shipped():
+    assert recipes.names() == ["fashion-mnist", "fashion-mnist-best", "fashion-mnist-fast"]
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_a_shipped_recipe_names_every_field_in_order(name):
+    assert list(tomllib.loads(shipped_text(name))) == FIELDS
+    assert recipes.load(name).hidden == (200, 200)
+    assert recipes.summary(name).startswith(("The paper's Fashion-MNIST", "Fashion-MNIST"))
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_a_shipped_recipe_explains_every_field(name):
+    lines = shipped_text(name).splitlines()
+    keys = [i for i, line in enumerate(lines) if " = " in line and not line.startswith("#")]
+    assert len(keys) == len(FIELDS)
+    assert all(lines[i - 1].startswith("# ") for i in keys)
+
+
+def test_the_docstring_explains_every_field():
+    assert list(attribute_help(Recipe)) == FIELDS
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("lr", 0, "lr: expected a finite number > 0, found 0.0"),
+        ("lr", math.nan, "lr: expected a finite number > 0, found nan"),
+        ("lr", "fast", "lr: expected a number, found 'fast'"),
+        ("epochs", 2.0, "epochs: expected an integer, found 2.0"),
+        ("epochs", True, "epochs: expected an integer, found True"),
+        ("epochs", 0, "epochs: expected an integer >= 1, found 0"),
+        ("steps", 1, "steps: expected an integer >= 2, found 1"),
+        ("hidden", 200, "hidden: expected a list of integers, found 200"),
+        ("hidden", [], r"hidden: expected one or more integers >= 1, found \(\)"),
+        ("hidden", [200, 0], r"hidden: expected one or more integers >= 1, found \(200, 0\)"),
+        ("b_th", -0.2, "b_th: expected a half-width > 0, found -0.2"),
+        ("dt", math.inf, "dt: expected a finite number of seconds > 0, found inf"),
+        ("validation", 1, r"validation: expected a share in \[0, 1\), found 1.0"),
+        ("event_drop", -0.1, r"event_drop: expected a share in \[0, 1\), found -0.1"),
+        ("label_smoothing", 1.5, r"label_smoothing: expected a share in \[0, 1\), found 1.5"),
+        ("weight_decay", -1, "weight_decay: expected a finite number >= 0, found -1.0"),
+        ("seed", -1, r"seed: expected an integer in \[0, 2\^63\), found -1"),
+        ("reset", "subtrac", "reset: expected one of .* found 'subtrac'; did you mean 'subtract'"),
+        ("backend", 3, "backend: expected one of cpu, dense, found 3"),
+        ("surrogate", "Traingle(1)", "surrogate: .* did you mean 'Triangle'"),
+        ("surrogate", "Triangle(wide)", r"surrogate: expected a number in Triangle\(...\)"),
+        ("surrogate", "Triangle(0)", "surrogate: expected a finite number > 0"),
+        ("surrogate", "", "surrogate: expected one of"),
+        ("b_thh", 0.2, "unknown key 'b_thh'; did you mean 'b_th'"),
+        ("zzz", 0.2, "unknown key 'zzz'$"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_name(key, value, message):
+    with pytest.raises(ValueError, match=message):
+        recipes.from_dict({key: value})
+
+
+def test_normal_weights_need_a_leak():
+    with pytest.raises(ValueError, match="init: expected 'uniform' without leak"):
+        recipes.from_dict({"tau_mem": math.inf})
+    assert recipes.from_dict({"tau_mem": math.inf, "init": "uniform"}).tau_mem == math.inf
+
+
+def test_a_recipe_passes_through_json_unchanged():
+    recipe = Recipe(hidden=(3, 4), b_th=math.inf, lr=1 / 3, surrogate="Triangle(0.5)", reset="zero")
+    text = json.dumps(recipe.to_dict(), allow_nan=False)
+    assert json.loads(text) == recipe.to_dict()
+    assert recipes.from_dict(json.loads(text)) == recipe
+
+
+def test_a_file_is_read_and_its_errors_name_it(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text('b_th = inf\nhidden = [7]\nsurrogate = "Boxcar"\n')
+    assert recipes.load(str(path)) == Recipe(b_th=math.inf, hidden=(7,), surrogate="Boxcar")
+    for text, message in (
+        ("lr = ", "Invalid value"),
+        ("lr = -1", "lr: expected"),
+        ("x = 1", "'x'"),
+    ):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=message) as caught:
+            recipes.load(str(path))
+        assert str(caught.value).startswith(f"recipe {path}: ")
+        assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_name_suggests_the_nearest():
+    with pytest.raises(ValueError, match="did you mean 'fashion-mnist-fast'"):
+        recipes.load("fashion-mnst-fast")
+
+
+def test_the_network_is_the_recipes():
+    recipe = Recipe(hidden=(7, 5), tau_readout=20e-3, surrogate="Triangle(0.5)", reset="zero")
+    net = recipe.network(11, 3)
+    assert [tuple(p.shape) for p in net.parameters()] == [(7, 11), (5, 7), (3, 5)]
+    lif = ss.LIF(tau_mem=10e-3, dt=1e-3, b_th=0.2, surrogate=ss.Triangle(0.5), reset="zero")
+    neurons = [layer.neuron for layer in net]
+    assert neurons == [lif, lif, ss.Readout(tau_mem=20e-3, dt=1e-3)]
+
+
+def test_the_seed_alone_decides_the_weights():
+    weights = [Recipe(seed=seed).network(30, 3).state_dict() for seed in (0, 0, 1)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    assert not any(torch.equal(weights[0][name], weights[2][name]) for name in weights[0])
+
+
+def test_normal_weights_have_the_papers_width():
+    net = Recipe().network(784, 10)
+    for weight, n_in in zip(net.parameters(), (784, 200, 200), strict=True):
+        width = 20 * (1 - math.exp(-0.1)) / math.sqrt(n_in)
+        assert weight.std().item() == pytest.approx(width, rel=0.05)
+        assert weight.mean().item() == pytest.approx(0, abs=0.1 * width)
+
+
+def test_uniform_weights_stay_within_their_bound():
+    for weight in Recipe(init="uniform").network(400, 10).parameters():
+        bound = weight.shape[1] ** -0.5
+        assert 0.9 * bound < weight.abs().max().item() <= bound
