@@ -54,6 +54,7 @@ class Case:
         bias: whether there is one.
         exact: whether weights are on the grid k/8.
         seed: of input and weights.
+        nudge: relative size of random changes to the weights.
     """
 
     name: str = "generated"
@@ -67,6 +68,7 @@ class Case:
     bias: bool = False
     exact: bool = True
     seed: int = 0
+    nudge: float = 0.0
 
     def __str__(self) -> str:
         return self.name
@@ -102,6 +104,11 @@ class Case:
             bias = torch.randn(n_out, generator=draw, dtype=torch.float64) / 8
             own = [weight, bias] if self.bias else [weight]
             every.append([(8 * p).round() / 8 if self.exact else p for p in own])
+        if self.nudge:
+            every = [
+                [p * (1 + self.nudge * torch.randn(p.shape, generator=draw)) for p in own]
+                for own in every
+            ]
         return every
 
     def layers(self, backend: str) -> list[ss.Layer]:

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import assume, given, settings
@@ -32,7 +33,8 @@ from compare import (
     gradients,
     run_layer,
 )
-from sparsespike.backends import BACKENDS
+from sparsespike.backends import BACKENDS, Fired, Lists, cpu
+from sparsespike.backends.cpu import form
 
 FAST = tuple(name for name in BACKENDS if name != "dense")
 RESETS = (
@@ -74,6 +76,32 @@ def test_layer_equals_oracle_in_every_case(backend, case, reset, detach, bias, d
     seen = compare_layer(replace(case, neuron=neuron, bias=bias, dtype=dtype), backend)
     assert seen["spiking"], seen
     assert seen["learning"] or case.name == "narrow_band", seen
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize(("reset", "detach"), [r for r in RESETS if r[0] != "zero"])
+@pytest.mark.parametrize("case", LIVELY, ids=str)
+@pytest.mark.parametrize("scatters", [False, True], ids=["gathered", "scattered"])
+def test_both_forms_of_the_input_gradient_equal_the_oracle(
+    monkeypatch, scatters, case, reset, detach, dtype
+):
+    monkeypatch.setattr(cpu, "_scatters_back", lambda *_: scatters)
+    neuron = replace(case.neuron, reset=reset, detach_reset=detach)
+    compare_layer(replace(case, neuron=neuron, dtype=dtype), "cpu")
+
+
+def test_form_of_the_input_gradient_follows_the_number_of_terms():
+    """Few active entries and many active inputs: scattered, the other way round: gathered."""
+    few, many = torch.zeros(40, dtype=torch.int32), torch.zeros(4000, dtype=torch.int32)
+    weight = form.weights([ss.Linear(64, 64).weight])
+    for out, active, expected in ((few, many, True), (many, few, False)):
+        nothing = torch.zeros(0)
+        events = Lists(100, nothing, many, torch.zeros(1001), active, nothing)
+        fired = Fired(nothing, nothing, many, nothing, out, nothing)
+        lif = form.lif(EXACT_LIF, np.dtype(np.float32))
+        assert cpu._scatters_back(events, fired, weight, lif) is expected
+        cutting = form.lif(replace(EXACT_LIF, reset="zero"), np.dtype(np.float32))
+        assert cpu._scatters_back(events, fired, weight, cutting) is False
 
 
 @pytest.mark.parametrize("bias", [False, True], ids=["no_bias", "bias"])

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import sparsespike as ss
+from sparsespike.backends.cpu.surrogate import coefficients, shape_of
 from sparsespike.surrogates import SURROGATES as KINDS
 
 FEW = (
@@ -156,3 +157,34 @@ def test_the_base_class_has_no_slope_of_its_own():
         ss.Surrogate().slope(torch.zeros(1))
     with pytest.raises(NotImplementedError):
         ss.Surrogate().kept(0.2)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@every
+def test_cpu_kernel_gives_the_same_slope_and_its_product(surrogate, dtype):
+    shape = shape_of(surrogate)
+    assert shape is not None
+    potential = (1 + np.linspace(-1.5, 1.5, 1001)).astype(dtype)
+    if isinstance(surrogate, ss.Boxcar):  # at a jump rounding decides
+        potential = potential[abs(abs(potential - 1) - surrogate.width) > 1e-6]
+    grad = np.linspace(-1, 2, len(potential)).astype(dtype)
+    slope, product = np.full_like(grad, np.nan), np.full_like(grad, np.nan)
+    numbers = dtype(shape.scale), dtype(shape.peak), dtype(1.0)
+    coefficients(
+        shape.kind, *numbers, potential, grad, slope, product, 3, len(grad) - 2
+    )  # a part of the entries, as a thread takes them
+    expected = surrogate.slope(torch.from_numpy(potential) - 1).numpy()
+    assert expected.max() > 0
+    inside = slice(3, -2)
+    close = {"rtol": 1e-12 if dtype == np.float64 else 1e-5, "atol": 1e-7 * expected.max()}
+    np.testing.assert_allclose(slope[inside], expected[inside], **close)
+    np.testing.assert_allclose(product[inside], (grad * slope)[inside], rtol=1e-6)
+    assert np.isnan(np.delete(slope, np.arange(3, len(grad) - 2))).all()
+
+
+def test_subclass_with_its_own_slope_has_no_kernel():
+    class Halved(ss.FastSigmoid):
+        def slope(self, distance):
+            return super().slope(distance) / 2
+
+    assert shape_of(Halved(100.0)) is None

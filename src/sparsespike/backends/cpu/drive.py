@@ -161,7 +161,7 @@ def _walk(
             scale = one
         if stop > start or near:
             factor = one / scale
-            scatter(connection, state, unit, start, stop, factor)
+            scatter(connection, state, unit, None, start, stop, factor)
             n_spikes, n_active, near = fire(
                 neuron,
                 state,
@@ -183,7 +183,7 @@ def _walk(
 def _grown(old, used):
     """A list twice as long, with the first `used` entries of the old one."""
     new = np.empty(2 * len(old), old.dtype)
-    for k in range(used):  # not by slices: Numba would compile their error messages for four seconds
+    for k in range(used):  # a slice would take Numba four seconds, to compile its error messages
         new[k] = old[k]
     return new
 
@@ -191,6 +191,7 @@ def _grown(old, used):
 @njit(nogil=True, cache=True)
 def backward(
     connection,
+    transposed,
     gradient,
     neuron,
     unit,
@@ -201,6 +202,7 @@ def backward(
     first,
     last,
     delta,
+    inflow,
     own_unit,
     own_offset,
     active_unit,
@@ -212,8 +214,13 @@ def backward(
 ):
     """Walks samples first:last backwards (eq. 9-12): δ[t] = c[t+1] + α δ[t+1].
 
+    ε at the active inputs has two forms, and the caller picks the one with fewer terms. *Gathered*, it is
+    ε_i[t] = Σ_j W_ij δ_j[t], a sum per active input. *Scattered*, what each active entry sends back goes
+    to all inputs, ε_i[t] = Σ_j W_ij c_j[t+1] + α ε_i[t+1]; right where no reset cuts δ.
+
     Args:
         connection: kernel form of the connection.
+        transposed: kernel form of its transpose where ε is scattered, None where it is gathered.
         gradient: the same form, added to: ∇W (and ∇bias) of this range.
         neuron: kernel form of the neuron.
         unit: (n_events,) input units.
@@ -224,6 +231,7 @@ def backward(
         first: first sample.
         last: one past the last sample.
         delta: (n,), n_out padded to whole blocks; scratch.
+        inflow: (n,), n_in padded to whole blocks where ε is scattered; scratch.
         own_unit: (n_spikes,) the layer's spikes.
         own_offset: (B*T + 1,) bounds of their rows.
         active_unit: (n_active,) the layer's active units.
@@ -231,12 +239,15 @@ def backward(
         potential: (n_active,) V there.
         slope: (n_active,) g there.
         coefficient: (n_active,) ε g there; completed to c where the reset is differentiated.
-        gathered: (n_active_in,) zeros, written: ε at the active inputs.
+        gathered: (n_active_in,), written: ε at the active inputs.
     """
     one = neuron.alpha / neuron.alpha
     for sample in range(first, last):
         row = sample * steps
+        if len(in_offset):
+            gathered[in_offset[row] : in_offset[row + steps]] = 0
         delta[:] = 0
+        inflow[:] = 0
         scale = one
         live = False  # whether δ can be other than zero yet
         for above in range(row + steps - 1, row, -1):
@@ -249,11 +260,18 @@ def backward(
             scale *= neuron.alpha
             if scale < SMALLEST_SCALE:
                 fold(delta, scale)
+                fold(inflow, scale)
                 scale = one
             factor = one / scale
             for k in range(start, stop):
                 add_alone(delta, active_unit[k], coefficient[k] * factor)
+            if transposed is not None:
+                scatter(transposed, inflow, active_unit, coefficient, start, stop, factor)
             accumulate(gradient, delta, unit, offset[above - 1], offset[above], scale)
             if len(in_offset):
                 start, stop = in_offset[above - 1], in_offset[above]
-                gather(connection, delta, in_unit, start, stop, scale, gathered)
+                if transposed is None:
+                    gather(connection, delta, in_unit, start, stop, scale, gathered)
+                else:
+                    for k in range(start, stop):
+                        gathered[k] = inflow[in_unit[k]] * scale

@@ -42,7 +42,15 @@ def _has_bias(connection) -> bool:
 
 
 @njit(**INLINE)
-def _scatter_rows(weight, current, unit, start, stop, factor):
+def _part(weight, at, coefficient, k):
+    """The weight's block at the flat index `at`, times coefficient[k] if there are any."""
+    if coefficient is None:
+        return load(weight, at)
+    return scaled(load(weight, at), coefficient[k])
+
+
+@njit(**INLINE)
+def _scatter_rows(weight, current, unit, coefficient, start, stop, factor):
     """current += factor * the sum of the weight's rows unit[start:stop], in four blocks at a time."""
     if start == stop:
         return
@@ -50,21 +58,25 @@ def _scatter_rows(weight, current, unit, start, stop, factor):
     at = 0
     while at + 4 * width <= n:
         p = unit[start] * n + at
-        a, b = load(weight, p), load(weight, p + width)
-        c, d = load(weight, p + 2 * width), load(weight, p + 3 * width)
+        a = _part(weight, p, coefficient, start)
+        b = _part(weight, p + width, coefficient, start)
+        c = _part(weight, p + 2 * width, coefficient, start)
+        d = _part(weight, p + 3 * width, coefficient, start)
         for k in range(start + 1, stop):
             p = unit[k] * n + at
-            a, b = plus(a, load(weight, p)), plus(b, load(weight, p + width))
-            c, d = plus(c, load(weight, p + 2 * width)), plus(d, load(weight, p + 3 * width))
+            a = plus(a, _part(weight, p, coefficient, k))
+            b = plus(b, _part(weight, p + width, coefficient, k))
+            c = plus(c, _part(weight, p + 2 * width, coefficient, k))
+            d = plus(d, _part(weight, p + 3 * width, coefficient, k))
         _add_at(current, at, a, factor)
         _add_at(current, at + width, b, factor)
         _add_at(current, at + 2 * width, c, factor)
         _add_at(current, at + 3 * width, d, factor)
         at += 4 * width
     while at < n:
-        a = load(weight, unit[start] * n + at)
+        a = _part(weight, unit[start] * n + at, coefficient, start)
         for k in range(start + 1, stop):
-            a = plus(a, load(weight, unit[k] * n + at))
+            a = plus(a, _part(weight, unit[k] * n + at, coefficient, k))
         _add_at(current, at, a, factor)
         at += width
 
@@ -132,15 +144,15 @@ def _add(a, b, factor):
 
 
 @overload(scatter, jit_options=INLINE)
-def _scatter(connection, current, unit, start, stop, factor):
+def _scatter(connection, current, unit, coefficient, start, stop, factor):
     if not _is_linear(connection):
         return None
 
-    def kernel(connection, current, unit, start, stop, factor):
-        _scatter_rows(connection.weight, current, unit, start, stop, factor)
+    def kernel(connection, current, unit, coefficient, start, stop, factor):
+        _scatter_rows(connection.weight, current, unit, coefficient, start, stop, factor)
 
-    def biased(connection, current, unit, start, stop, factor):
-        _scatter_rows(connection.weight, current, unit, start, stop, factor)
+    def biased(connection, current, unit, coefficient, start, stop, factor):
+        _scatter_rows(connection.weight, current, unit, coefficient, start, stop, factor)
         _add(current, connection.bias, factor)
 
     return biased if _has_bias(connection) else kernel

@@ -19,10 +19,14 @@ BLOCK = 64  # bytes
 FAST = ("contract", "reassoc", "nsz")  # sums in any order; NaN and infinity stay what they are
 
 
+def lanes_of(dtype: np.dtype) -> int:
+    """Entries of a block."""
+    return BLOCK // dtype.itemsize
+
+
 def padded(n: int, dtype: np.dtype) -> int:
     """The smallest number of entries >= n that fills whole blocks."""
-    lanes = BLOCK // dtype.itemsize
-    return (n + lanes - 1) // lanes * lanes
+    return -(-n // lanes_of(dtype)) * lanes_of(dtype)
 
 
 def aligned(shape: tuple[int, ...], dtype: np.dtype, value: float = 0.0) -> np.ndarray:

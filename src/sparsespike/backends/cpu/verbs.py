@@ -13,8 +13,11 @@ from __future__ import annotations
 INLINE = {"forceinline": True}
 
 
-def scatter(connection, current, unit, start, stop, factor):
-    """current += factor * what the input events unit[start:stop] bring in one step."""
+def scatter(connection, current, unit, coefficient, start, stop, factor):
+    """current += factor * what the input events unit[start:stop] bring in one step.
+
+    Each as strong as its `coefficient` says, or all of strength 1 where that is None.
+    """
     raise NotImplementedError
 
 

@@ -1,0 +1,98 @@
+"""Tensors and descriptions as the kernels take them, and gradients as PyTorch takes them back."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sparsespike.backends.cpu.lif import NONE, SUBTRACT, ZERO, LIFConstants
+from sparsespike.backends.cpu.linear import LinearWeight
+from sparsespike.backends.cpu.simd import aligned, padded
+from sparsespike.neurons import LIF, Readout
+
+# A neuron without memory leaks by this: what is left of its potential is below any rounding.
+SMALLEST_ALPHA = 2.0**-64
+RESET = {"subtract": SUBTRACT, "zero": ZERO, "none": NONE}
+
+
+def units(unit: Tensor) -> NDArray:
+    """Units as kernels take them: unsigned, so that indexing needs no test for negative ones."""
+    return unit.numpy().view(np.uint32)
+
+
+def weights(parameter: list[Tensor]) -> LinearWeight:
+    """The parameters of a connection; no copy where rows fill whole blocks already."""
+    weight = _padded_rows(parameter[0].detach().t())
+    if len(parameter) == 1:
+        return LinearWeight(weight, None)
+    return LinearWeight(weight, _padded_rows(parameter[1].detach()[None])[0])
+
+
+def transposed(weight: Tensor) -> LinearWeight:
+    """The connection that leads from each unit back to its inputs."""
+    return LinearWeight(_padded_rows(weight.detach()), None)
+
+
+def zeros_like(connection: LinearWeight) -> LinearWeight:
+    """Room for the gradient of a connection."""
+    weight, bias = connection
+    return LinearWeight(
+        aligned(weight.shape, weight.dtype),
+        None if bias is None else aligned(bias.shape, bias.dtype),
+    )
+
+
+def total(gradients: list[LinearWeight], parameter: list[Tensor]) -> list[Tensor]:
+    """The sum over ranges of samples, in the shapes and strides of the parameters."""
+    weight, bias = gradients[0]
+    for part in gradients[1:]:
+        weight += part.weight
+        if bias is not None:
+            bias += part.bias
+    whole = [torch.from_numpy(weight).t()] + ([] if bias is None else [torch.from_numpy(bias)])
+    summed = []
+    for like, padded_sum in zip(parameter, whole, strict=True):
+        part = padded_sum[: like.shape[0]]
+        if part.stride() != like.stride():
+            part = torch.empty_like(like).copy_(part)
+        summed.append(part)
+    return summed
+
+
+@lru_cache(maxsize=256)
+def lif(neuron: LIF, dtype: np.dtype) -> LIFConstants:
+    """The neuron's numbers."""
+    kind = dtype.type
+    v_th = neuron.v_th - neuron.v_rest
+    width = neuron.b_th if np.isfinite(neuron.b_th) else 0.0
+    rounding = 8 * np.finfo(kind).eps * (abs(v_th) + width)
+    return LIFConstants(
+        alpha=kind(max(neuron.alpha, SMALLEST_ALPHA)),
+        v_th=kind(v_th),
+        b_th=kind(neuron.b_th),
+        v_reset=kind(neuron.v_reset - neuron.v_rest),
+        jump=kind(neuron.v_th - neuron.v_reset),
+        v_rest=kind(neuron.v_rest),
+        floor=kind(min(v_th - neuron.b_th, v_th) - rounding),
+        reset=RESET[neuron.reset],
+        attached=not neuron.detach_reset and neuron.reset != "none",
+    )
+
+
+def leak(neuron: Readout, dtype: np.dtype) -> tuple[np.floating, np.floating]:
+    """(alpha, 1 - alpha) of a readout."""
+    return dtype.type(max(neuron.alpha, SMALLEST_ALPHA)), dtype.type(1.0 - neuron.alpha)
+
+
+def _padded_rows(matrix: Tensor) -> NDArray:
+    array = matrix.numpy()
+    n_row, n = array.shape
+    if padded(n, array.dtype) == n and array.flags.c_contiguous:
+        return array
+    whole = aligned((n_row, padded(n, array.dtype)), array.dtype)
+    whole[:, :n] = array
+    return whole

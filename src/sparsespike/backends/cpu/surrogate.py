@@ -1,0 +1,93 @@
+"""Surrogates on the CPU: g(V) and c = ε g(V) at the active entries, in one pass (eq. 8).
+
+Each is peak * shape(|V - v_th| / scale). `sparsespike.surrogates` defines them, and the tests hold these
+to it; a surrogate of the user's own has no shape here, and is evaluated by its own `slope`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from numba import njit
+
+from sparsespike import surrogates
+
+FAST_SIGMOID, TRIANGLE, BOXCAR, ATAN, SIGMOID, GAUSSIAN = range(6)
+
+
+class Shape(NamedTuple):
+    """A surrogate as the kernel takes it.
+
+    Attributes:
+        kind: which shape.
+        scale: unit of its argument, in units of potential.
+        peak: its value at the threshold.
+    """
+
+    kind: int
+    scale: float
+    peak: float
+
+
+def shape_of(surrogate: surrogates.Surrogate) -> Shape | None:
+    """The surrogate's shape, None for one of another class."""
+    # Not by isinstance: a subclass may have another slope.
+    if type(surrogate) is surrogates.FastSigmoid:
+        return Shape(FAST_SIGMOID, 1 / surrogate.beta, 1.0)
+    if type(surrogate) is surrogates.Triangle:
+        return Shape(TRIANGLE, surrogate.width, 1.0)
+    if type(surrogate) is surrogates.Boxcar:
+        return Shape(BOXCAR, surrogate.width, 0.5 / surrogate.width)
+    if type(surrogate) is surrogates.ATan:
+        return Shape(ATAN, 2 / (math.pi * surrogate.alpha), surrogate.alpha / 2)
+    if type(surrogate) is surrogates.Sigmoid:
+        return Shape(SIGMOID, 1 / surrogate.alpha, surrogate.alpha)
+    if type(surrogate) is surrogates.Gaussian:
+        return Shape(GAUSSIAN, surrogate.sigma, 1 / (surrogate.sigma * math.sqrt(2 * math.pi)))
+    return None
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def coefficients(kind, scale, peak, v_th, potential, grad, slope, coefficient, start, stop):
+    """Writes g and ε g at the active entries start:stop.
+
+    Args:
+        kind: which shape.
+        scale: see `Shape`; this, `peak` and `v_th` in the potential's dtype.
+        peak: see `Shape`.
+        v_th: threshold.
+        potential: (n_active,) V.
+        grad: (n_active,) ε.
+        slope: (n_active,), written: g.
+        coefficient: (n_active,), written: ε g.
+        start: first entry.
+        stop: one past the last entry.
+    """
+    one = scale / scale  # a literal would make float64 of float32
+    zero = one - one
+    half = one / (one + one)
+    if kind == FAST_SIGMOID:
+        for k in range(start, stop):
+            root = one / (abs(potential[k] - v_th) / scale + one)
+            slope[k] = peak * root * root
+    elif kind == TRIANGLE:
+        for k in range(start, stop):
+            slope[k] = peak * max(zero, one - abs(potential[k] - v_th) / scale)
+    elif kind == BOXCAR:
+        for k in range(start, stop):
+            slope[k] = peak if abs(potential[k] - v_th) / scale < one else zero
+    elif kind == ATAN:
+        for k in range(start, stop):
+            x = (potential[k] - v_th) / scale
+            slope[k] = peak / (one + x * x)
+    elif kind == SIGMOID:
+        for k in range(start, stop):
+            tail = math.exp(-abs(potential[k] - v_th) / scale)
+            slope[k] = peak * tail / ((one + tail) * (one + tail))
+    elif kind == GAUSSIAN:
+        for k in range(start, stop):
+            x = (potential[k] - v_th) / scale
+            slope[k] = peak * math.exp(-half * x * x)
+    for k in range(start, stop):
+        coefficient[k] = grad[k] * slope[k]
