@@ -169,17 +169,16 @@ def test_cpu_kernel_gives_the_same_slope_and_its_product(surrogate, dtype):
         potential = potential[abs(abs(potential - 1) - surrogate.width) > 1e-6]
     grad = np.linspace(-1, 2, len(potential)).astype(dtype)
     slope, product = np.full_like(grad, np.nan), np.full_like(grad, np.nan)
-    numbers = dtype(shape.scale), dtype(shape.peak), dtype(1.0)
-    coefficients(
-        shape.kind, *numbers, potential, grad, slope, product, 3, len(grad) - 2
-    )  # a part of the entries, as a thread takes them
+    start, stop = 3, len(grad) - 2  # a part of the entries, as a thread takes them
+    scale, peak, v_th = dtype(shape.scale), dtype(shape.peak), dtype(1.0)
+    coefficients(shape.kind, scale, peak, v_th, potential, grad, slope, product, start, stop)
     expected = surrogate.slope(torch.from_numpy(potential) - 1).numpy()
     assert expected.max() > 0
-    inside = slice(3, -2)
+    inside = slice(start, stop)
     close = {"rtol": 1e-12 if dtype == np.float64 else 1e-5, "atol": 1e-7 * expected.max()}
     np.testing.assert_allclose(slope[inside], expected[inside], **close)
     np.testing.assert_allclose(product[inside], (grad * slope)[inside], rtol=1e-6)
-    assert np.isnan(np.delete(slope, np.arange(3, len(grad) - 2))).all()
+    assert np.isnan(np.delete(slope, np.arange(start, stop))).all()
 
 
 def test_subclass_with_its_own_slope_has_no_kernel():

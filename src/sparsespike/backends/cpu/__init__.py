@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sparsespike.backends import Fired, Lists
-from sparsespike.backends.cpu import count, drive, form, readout, surrogate
-from sparsespike.backends.cpu.lif import ZERO, LIFConstants
+from sparsespike.backends.cpu import count, drive, form, plan, readout, surrogate
 from sparsespike.backends.cpu.linear import LinearWeight
-from sparsespike.backends.cpu.simd import aligned, lanes_of
+from sparsespike.backends.cpu.simd import aligned
 from sparsespike.backends.cpu.threads import ranges, run_all
 from sparsespike.layers.spec import LayerSpec
 from sparsespike.neurons import LIF, Readout
@@ -79,82 +78,51 @@ def spiking_backward(
     need_input: bool,
 ) -> tuple[Tensor, list[Tensor]]:
     """Sparse gradient of one spiking layer; see `Backend`."""
-    connection = form.weights(parameter)
-    dtype = connection.weight.dtype
     assert isinstance(spec.neuron, LIF)
+    connection = form.weights(parameter)
+    dtype, steps = connection.weight.dtype, events.steps
     neuron = form.lif(spec.neuron, dtype)
     lists = _Walk(events, need_input)
-    scattered = need_input and _scatters_back(events, fired, connection, neuron)
-    transposed = form.transposed(parameter[0]) if scattered else None
-    n_inflow = 0 if transposed is None else transposed.weight.shape[1]
-    slope, coefficient = np.empty(len(grad_value), dtype), np.empty(len(grad_value), dtype)
-    shape = surrogate.shape_of(spec.neuron.surrogate)
-    if shape is None:
-        own = spec.neuron.surrogate.slope(fired.potential - spec.neuron.v_th)
-        slope, coefficient = own.numpy(), (grad_value * own).numpy()
-    grad, potential = grad_value.detach().numpy(), fired.potential.numpy()
-    active_unit, active_offset = form.units(fired.active_unit), fired.active_offset.numpy()
-    own_unit, own_offset = form.units(fired.unit), fired.offset.numpy()
+    gathered = lists.gathered.numpy()
+    traced, scattered = plan.forms(events, fired, connection, neuron, need_input)
+    transposed = form.transposed(parameter[0]) if traced or scattered else None
+    n_inputs = 0 if transposed is None else transposed.weight.shape[1]
+    slope_of = surrogate.kernel(spec.neuron, fired.potential, grad_value)
+    own = form.units(fired.unit), fired.offset.numpy()
+    active = form.units(fired.active_unit), fired.active_offset.numpy()
 
     def run(first: int, last: int) -> LinearWeight:
-        if shape is not None:
-            surrogate.coefficients(
-                shape.kind,
-                dtype.type(shape.scale),
-                dtype.type(shape.peak),
-                dtype.type(spec.neuron.v_th),
-                potential,
-                grad,
+        slope, coefficient = slope_of(active[1][first * steps], active[1][last * steps])
+        gradient = form.zeros_like(connection if transposed is None or not traced else transposed)
+        inflow = aligned((n_inputs,), dtype)
+        if traced:
+            unit, offset = lists.arrays[:2]
+            drive.trace(
+                gradient, neuron, unit, offset, steps, first, last, inflow, *active, coefficient
+            )
+        if not traced or len(gathered):
+            drive.backward(
+                connection,
+                transposed if scattered else None,
+                None if traced else gradient,
+                neuron,
+                *lists.arrays,
+                steps,
+                first,
+                last,
+                aligned(connection.weight.shape[1:], dtype),
+                inflow,
+                *own,
+                *active,
+                fired.potential.numpy(),
                 slope,
                 coefficient,
-                active_offset[first * events.steps],
-                active_offset[last * events.steps],
+                gathered,
             )
-        gradient = form.zeros_like(connection)
-        drive.backward(
-            connection,
-            transposed,
-            gradient,
-            neuron,
-            *lists.arrays,
-            events.steps,
-            first,
-            last,
-            aligned(connection.weight.shape[1:], dtype),
-            aligned((n_inflow,), dtype),
-            own_unit,
-            own_offset,
-            active_unit,
-            active_offset,
-            potential,
-            slope,
-            coefficient,
-            lists.gathered.numpy(),
-        )
         return gradient
 
     gradients = run_all(run, ranges(events.batch))
-    return lists.gathered, form.total(gradients, parameter)
-
-
-def _scatters_back(
-    events: Lists, fired: Fired, connection: LinearWeight, neuron: LIFConstants
-) -> bool:
-    """Whether ε at the inputs costs less by scattering than by gathering (`drive`).
-
-    Nanoseconds per block as measured in a walk (`docs/method.md`); where δ is cut, only gathering is right.
-    """
-    if neuron.reset == ZERO:
-        return False
-    n_in, n = connection.weight.shape
-    blocks_in, blocks = (
-        n_in / lanes_of(connection.weight.dtype),
-        n / lanes_of(connection.weight.dtype),
-    )
-    n_active, n_active_in = len(fired.active_unit), len(events.active_unit)
-    n_row = min(events.batch * events.steps, n_active)
-    scattering = blocks_in * (0.45 * n_active + 0.75 * n_row + n)
-    return scattering < n_active_in * (0.6 * blocks + 4)
+    return lists.gathered, form.total(gradients, parameter, transposed=traced)
 
 
 def readout_forward(events: Lists, parameter: list[Tensor], spec: LayerSpec) -> Tensor:

@@ -214,14 +214,13 @@ def backward(
 ):
     """Walks samples first:last backwards (eq. 9-12): δ[t] = c[t+1] + α δ[t+1].
 
-    ε at the active inputs has two forms, and the caller picks the one with fewer terms. *Gathered*, it is
-    ε_i[t] = Σ_j W_ij δ_j[t], a sum per active input. *Scattered*, what each active entry sends back goes
-    to all inputs, ε_i[t] = Σ_j W_ij c_j[t+1] + α ε_i[t+1]; right where no reset cuts δ.
+    Gathers ε at the active inputs, or scatters it, and sums ∇W by spikes unless `trace` does (`plan.py`).
+    What an argument of None makes superfluous is not compiled.
 
     Args:
         connection: kernel form of the connection.
         transposed: kernel form of its transpose where ε is scattered, None where it is gathered.
-        gradient: the same form, added to: ∇W (and ∇bias) of this range.
+        gradient: form of the connection, added to: ∇W (and ∇bias) of this range; None where it is traced.
         neuron: kernel form of the neuron.
         unit: (n_events,) input units.
         offset: (B*T + 1,) bounds of the rows in `unit`.
@@ -263,11 +262,13 @@ def backward(
                 fold(inflow, scale)
                 scale = one
             factor = one / scale
-            for k in range(start, stop):
-                add_alone(delta, active_unit[k], coefficient[k] * factor)
+            if gradient is not None or transposed is None:
+                for k in range(start, stop):
+                    add_alone(delta, active_unit[k], coefficient[k] * factor)
             if transposed is not None:
                 scatter(transposed, inflow, active_unit, coefficient, start, stop, factor)
-            accumulate(gradient, delta, unit, offset[above - 1], offset[above], scale)
+            if gradient is not None:
+                accumulate(gradient, delta, unit, None, offset[above - 1], offset[above], scale)
             if len(in_offset):
                 start, stop = in_offset[above - 1], in_offset[above]
                 if transposed is None:
@@ -275,3 +276,49 @@ def backward(
                 else:
                     for k in range(start, stop):
                         gathered[k] = inflow[in_unit[k]] * scale
+
+
+@njit(nogil=True, cache=True)
+def trace(
+    gradient,
+    neuron,
+    unit,
+    offset,
+    steps,
+    first,
+    last,
+    filtered,
+    active_unit,
+    active_offset,
+    coefficient,
+):
+    """Walks samples first:last forwards (eq. 9-10): ∇W_ij = Σ_t c_j[t] trace_i[t].
+
+    trace_i[t] = α trace_i[t-1] + S_i[t-1], for one step at a time: no trace is kept (`plan.py`).
+
+    Args:
+        gradient: form of the transposed connection, added to: ∇W of this range.
+        neuron: kernel form of the neuron.
+        unit: (n_events,) input units.
+        offset: (B*T + 1,) bounds of the rows in `unit`.
+        steps: T.
+        first: first sample.
+        last: one past the last sample.
+        filtered: (n,), n_in padded to whole blocks; scratch, holds the trace.
+        active_unit: (n_active,) the layer's active units.
+        active_offset: (B*T + 1,) bounds of their rows.
+        coefficient: (n_active,) c there.
+    """
+    one = neuron.alpha / neuron.alpha
+    for sample in range(first, last):
+        filtered[:] = 0
+        scale = one
+        for row in range(sample * steps + 1, (sample + 1) * steps):
+            scale *= neuron.alpha
+            if scale < SMALLEST_SCALE:
+                fold(filtered, scale)
+                scale = one
+            for k in range(offset[row - 1], offset[row]):
+                add_alone(filtered, unit[k], one / scale)
+            start, stop = active_offset[row], active_offset[row + 1]
+            accumulate(gradient, filtered, active_unit, coefficient, start, stop, scale)

@@ -46,17 +46,25 @@ def zeros_like(connection: LinearWeight) -> LinearWeight:
     )
 
 
-def total(gradients: list[LinearWeight], parameter: list[Tensor]) -> list[Tensor]:
-    """The sum over ranges of samples, in the shapes and strides of the parameters."""
+def total(
+    gradients: list[LinearWeight], parameter: list[Tensor], *, transposed: bool = False
+) -> list[Tensor]:
+    """The sum over ranges of samples, in the shapes and strides of the parameters.
+
+    With `transposed` the gradients are those of the transposed connection.
+    """
     weight, bias = gradients[0]
     for part in gradients[1:]:
         weight += part.weight
         if bias is not None:
             bias += part.bias
-    whole = [torch.from_numpy(weight).t()] + ([] if bias is None else [torch.from_numpy(bias)])
+    summed_weight = torch.from_numpy(weight)
+    whole = [summed_weight if transposed else summed_weight.t()]
+    if bias is not None:
+        whole.append(torch.from_numpy(bias))
     summed = []
     for like, padded_sum in zip(parameter, whole, strict=True):
-        part = padded_sum[: like.shape[0]]
+        part = padded_sum[tuple(slice(size) for size in like.shape)]
         if part.stride() != like.stride():
             part = torch.empty_like(like).copy_(part)
         summed.append(part)

@@ -82,26 +82,34 @@ def _scatter_rows(weight, current, unit, coefficient, start, stop, factor):
 
 
 @njit(**INLINE)
-def _accumulate_rows(weight, delta, unit, start, stop, factor):
-    """Each of the weight's rows unit[start:stop] += factor * delta, in four blocks at a time."""
+def _strength(coefficient, k, factor):
+    """factor, times coefficient[k] if there are any."""
+    if coefficient is None:
+        return factor
+    return coefficient[k] * factor
+
+
+@njit(**INLINE)
+def _accumulate_rows(weight, vector, unit, coefficient, start, stop, factor):
+    """Each of the weight's rows unit[start:stop] += factor * vector, in four blocks at a time."""
     if start == stop:
         return
     n, width = weight.shape[1], lanes(weight)
     at = 0
     while at + 4 * width <= n:
-        a, b = load(delta, at), load(delta, at + width)
-        c, d = load(delta, at + 2 * width), load(delta, at + 3 * width)
+        a, b = load(vector, at), load(vector, at + width)
+        c, d = load(vector, at + 2 * width), load(vector, at + 3 * width)
         for k in range(start, stop):
-            p = unit[k] * n + at
-            _add_at(weight, p, a, factor)
-            _add_at(weight, p + width, b, factor)
-            _add_at(weight, p + 2 * width, c, factor)
-            _add_at(weight, p + 3 * width, d, factor)
+            p, strength = unit[k] * n + at, _strength(coefficient, k, factor)
+            _add_at(weight, p, a, strength)
+            _add_at(weight, p + width, b, strength)
+            _add_at(weight, p + 2 * width, c, strength)
+            _add_at(weight, p + 3 * width, d, strength)
         at += 4 * width
     while at < n:
-        a = load(delta, at)
+        a = load(vector, at)
         for k in range(start, stop):
-            _add_at(weight, unit[k] * n + at, a, factor)
+            _add_at(weight, unit[k] * n + at, a, _strength(coefficient, k, factor))
         at += width
 
 
@@ -159,16 +167,16 @@ def _scatter(connection, current, unit, coefficient, start, stop, factor):
 
 
 @overload(accumulate, jit_options=INLINE)
-def _accumulate(connection, delta, unit, start, stop, factor):
+def _accumulate(connection, vector, unit, coefficient, start, stop, factor):
     if not _is_linear(connection):
         return None
 
-    def kernel(connection, delta, unit, start, stop, factor):
-        _accumulate_rows(connection.weight, delta, unit, start, stop, factor)
+    def kernel(connection, vector, unit, coefficient, start, stop, factor):
+        _accumulate_rows(connection.weight, vector, unit, coefficient, start, stop, factor)
 
-    def biased(connection, delta, unit, start, stop, factor):
-        _accumulate_rows(connection.weight, delta, unit, start, stop, factor)
-        _add(connection.bias, delta, factor)
+    def biased(connection, vector, unit, coefficient, start, stop, factor):
+        _accumulate_rows(connection.weight, vector, unit, coefficient, start, stop, factor)
+        _add(connection.bias, vector, factor)
 
     return biased if _has_bias(connection) else kernel
 

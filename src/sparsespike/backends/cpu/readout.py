@@ -78,7 +78,7 @@ def backward(
             for j in range(n_out):
                 delta[j] = alpha * delta[j] + gain * grad[sample, step + 1, j]
             here = row + step
-            accumulate(gradient, delta, unit, offset[here], offset[here + 1], one)
+            accumulate(gradient, delta, unit, None, offset[here], offset[here + 1], one)
             if len(in_offset):
                 start, stop = in_offset[here], in_offset[here + 1]
                 gather(connection, delta, in_unit, start, stop, one, gathered)

@@ -7,11 +7,16 @@ to it; a surrogate of the user's own has no shape here, and is evaluated by its 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
 from numba import njit
+from numpy.typing import NDArray
+from torch import Tensor
 
 from sparsespike import surrogates
+from sparsespike.neurons import LIF
 
 FAST_SIGMOID, TRIANGLE, BOXCAR, ATAN, SIGMOID, GAUSSIAN = range(6)
 
@@ -46,6 +51,33 @@ def shape_of(surrogate: surrogates.Surrogate) -> Shape | None:
     if type(surrogate) is surrogates.Gaussian:
         return Shape(GAUSSIAN, surrogate.sigma, 1 / (surrogate.sigma * math.sqrt(2 * math.pi)))
     return None
+
+
+def kernel(
+    neuron: LIF, potential: Tensor, grad: Tensor
+) -> Callable[[int, int], tuple[NDArray, NDArray]]:
+    """Gives (g, ε g) of all active entries, once those from start to stop are asked for.
+
+    Args:
+        neuron: its threshold and surrogate.
+        potential: (n_active,) V.
+        grad: (n_active,) ε.
+    """
+    shape = shape_of(neuron.surrogate)
+    if shape is None:
+        own = neuron.surrogate.slope(potential - neuron.v_th)
+        arrays = own.numpy(), (grad * own).numpy()
+        return lambda start, stop: arrays
+    v, upstream = potential.numpy(), grad.detach().numpy()
+    slope, coefficient = np.empty_like(v), np.empty_like(v)
+    as_v = v.dtype.type
+    scale, peak, v_th = as_v(shape.scale), as_v(shape.peak), as_v(neuron.v_th)
+
+    def of_range(start: int, stop: int) -> tuple[NDArray, NDArray]:
+        coefficients(shape.kind, scale, peak, v_th, v, upstream, slope, coefficient, start, stop)
+        return slope, coefficient
+
+    return of_range
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

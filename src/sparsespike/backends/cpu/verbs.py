@@ -21,8 +21,12 @@ def scatter(connection, current, unit, coefficient, start, stop, factor):
     raise NotImplementedError
 
 
-def accumulate(connection, delta, unit, start, stop, factor):
-    """Adds factor * delta to the gradient of what the events unit[start:stop] went through."""
+def accumulate(connection, vector, unit, coefficient, start, stop, factor):
+    """Adds factor * vector to the gradient of what the events unit[start:stop] went through.
+
+    `vector` is δ and the events are input spikes; or, in the gradient of the transposed connection, `vector`
+    is the trace of the inputs and the events are active entries, each with its `coefficient`.
+    """
     raise NotImplementedError
 
 
