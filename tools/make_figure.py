@@ -33,15 +33,15 @@ def main() -> None:
     parser.add_argument("figure", type=Path, help="PNG to write")
     given = parser.parse_args()
     figure, (left, middle, right) = plt.subplots(
-        1, 3, figsize=(12, 3.8), width_ratios=(1.5, 1, 1), layout="constrained"
+        1, 3, figsize=(12, 4), width_ratios=(1.5, 1, 1), layout="constrained"
     )
     draw_sample(left, given.run)
     rows = [json.loads(line) for line in given.times.read_text().splitlines()]
     rows = [row for row in rows if row["status"] == "ok" and row["case"]["batch_size"] == 32]
     draw_cost(middle, rows, lambda row: row["ms"]["total"]["median"] / 1e3)
     draw_cost(right, rows, lambda row: (row["saved_mib"] + row["peak_mib"]) / 2**10)
-    middle.set(ylabel="forward + backward (s)", title="Time, one CPU core")
-    right.set(ylabel="saved + peak memory (GiB)", title="Memory")
+    middle.set(ylabel="forward + backward (s)", title="Time of a layer, one CPU core")
+    right.set(ylabel="saved + peak memory (GiB)", title="Memory of a layer")
     middle.legend(fontsize=8)
     figure.savefig(given.figure, dpi=130)
 
@@ -61,7 +61,8 @@ def draw_sample(axes: Axes, run: Path) -> None:
         ):
             axes.scatter(row, base + unit.numpy(), s=size, color=colour, label=None if i else name)
         axes.axhline(base, color="0.8", lw=0.5)
-        axes.text(0.5, base + layer.shape[2] * 0.92, f"layer {i + 1}", fontsize=9)
+        middle = base + layer.shape[2] / 2
+        axes.text(recipe.steps * 0.97, middle, f"hidden layer {i + 1}", ha="right", fontsize=9)
         base += layer.shape[2]
         n_active += layer.n_active
         n_entry += int(np.prod(layer.shape))
@@ -70,7 +71,7 @@ def draw_sample(axes: Axes, run: Path) -> None:
         ylim=(0, base),
         xlabel=f"time step ({recipe.dt * 1e3:g} ms)",
         ylabel="neuron",
-        title=f"One Fashion-MNIST image: {n_active} of {n_entry:,} entries are active",
+        title=f"One image: {n_active} of {n_entry:,} entries are active",
     )
     axes.legend(fontsize=8, loc="upper right")
 
@@ -82,7 +83,7 @@ def draw_cost(axes: Axes, rows: list[dict], cost) -> None:
             (row["case"]["steps"], cost(row)) for row in rows if row["method"] == method
         )
         axes.loglog(*zip(*points, strict=True), "o-", color=colour, label=name, ms=4)
-    axes.set(xlabel="time steps T  (B = 32, N = 200, 0.8 % spikes)")
+    axes.set(xlabel="time steps T\nB = 32, N = 200, 0.8 % spikes")
     axes.grid(alpha=0.3)
 
 

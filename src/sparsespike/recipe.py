@@ -207,7 +207,8 @@ def from_dict(values: dict[str, Any]) -> Recipe:
     known = [field.name for field in dataclasses.fields(Recipe)]
     for key in values:
         if key not in known:
-            raise ValueError(f"unknown key {key!r}{nearest(key, known)}")
+            hint = nearest(key, known) or f"; the keys are {', '.join(known)}"
+            raise ValueError(f"unknown key {key!r}{hint}")
     return Recipe(**values)
 
 

@@ -2,11 +2,10 @@
 
 Three of them, from the slowest to the best that plain PyTorch does on a CPU:
 
-    paper_loop   the paper's own: one GEMM, then `current[:, t]` in a loop. Autograd answers every
-    slice
+    paper_loop   the paper's own: one GEMM, then `current[:, t]` in a loop. Autograd answers every slice
                  with a full B x T x N tensor, so backward costs O(T^2).
-    clean_dense  the same with `unbind`, one `stack` at the end: linear in T. Claims rest on this
-    one. fused_dense  backward by hand: GEMM, scan over time without autograd, two GEMMs.
+    clean_dense  the same with `unbind`, one `stack` at the end: linear in T. Claims rest on this one.
+    fused_dense  backward by hand: GEMM, scan over time without autograd, two GEMMs.
 
 All take spikes (B, T, N_in) with any strides and give (B, T, N_out). Time-major memory, the
 transpose of a (T, B, N) tensor, is what `clean_dense` and `fused_dense` read and write without a

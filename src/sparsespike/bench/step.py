@@ -170,7 +170,7 @@ class StepCase:
                 potential, hidden = net(self.spikes, return_spikes=True)
                 loss = losses.cross_entropy(potential, self.label, self.recipe.reduce)
                 for layer in hidden:
-                    loss = loss + losses.activity(layer, **self._penalty)
+                    loss = loss + losses.activity(layer, **penalty_weights(self.recipe))
             return loss
 
         lists = [self.spikes.unit, self.spikes.offset]
@@ -184,31 +184,56 @@ class StepCase:
         neurons = [layer.neuron for layer in inputs.layers(self.net)]
 
         def forward(_: None) -> Tensor:
-            spikes, penalty = self._dense_spikes, []
-            for weight, neuron in zip(weights[:-1], neurons, strict=False):
-                assert isinstance(neuron, LIF)
-                spikes = layer(spikes, weight, neuron)
-                penalty.append(dense_activity(spikes, **self._penalty))
-            assert isinstance(neurons[-1], Readout)
-            potential = dense_readout(spikes, weights[-1], neurons[-1])
-            logit = losses.logits(potential, self.recipe.reduce)
-            return functional.cross_entropy(logit, self.label) + sum(penalty)
+            logit, penalty = dense_forward(layer, self._dense_spikes, weights, neurons, self.recipe)
+            return functional.cross_entropy(logit, self.label) + penalty
 
         return Trial(_phases(forward, weights), [*weights, self.label, self._dense_spikes])
 
     @cached_property
-    def _penalty(self) -> dict[str, float]:
-        return {
-            "upper": self.recipe.activity_upper,
-            "upper_weight": self.recipe.activity_upper_weight,
-            "lower_weight": self.recipe.activity_lower_weight,
-        }
-
-    @cached_property
     def _dense_spikes(self) -> Tensor:
-        """(B, T, N_in), time first in memory."""
-        dense = self.spikes.to_dense().to(next(self.net.parameters()).dtype)
-        return dense.transpose(0, 1).contiguous().transpose(0, 1)
+        return time_first(self.spikes.to(next(self.net.parameters()).dtype))
+
+
+def dense_forward(
+    layer: Callable[[Tensor, Tensor, LIF], Tensor],
+    spikes: Tensor,
+    weights: Sequence[Tensor],
+    neurons: Sequence[LIF | Readout],
+    recipe: Recipe,
+) -> tuple[Tensor, Tensor]:
+    """A network by a dense method.
+
+    Args:
+        layer: of `baselines`, computes the spiking layers.
+        spikes: (B, T, N_in).
+        weights: (N_out, N_in) of every layer.
+        neurons: of every layer, the last a `Readout`.
+        recipe: gives `reduce` and the weights of the penalties.
+
+    Returns:
+        (logits (B, C), the sum of the layers' activity penalties).
+    """
+    penalty = spikes.new_zeros(())
+    for weight, neuron in zip(weights[:-1], neurons, strict=False):
+        assert isinstance(neuron, LIF)
+        spikes = layer(spikes, weight, neuron)
+        penalty = penalty + dense_activity(spikes, **penalty_weights(recipe))
+    assert isinstance(neurons[-1], Readout)
+    return losses.logits(dense_readout(spikes, weights[-1], neurons[-1]), recipe.reduce), penalty
+
+
+def penalty_weights(recipe: Recipe) -> dict[str, float]:
+    """The arguments of `losses.activity` that a recipe sets."""
+    return {
+        "upper": recipe.activity_upper,
+        "upper_weight": recipe.activity_upper_weight,
+        "lower_weight": recipe.activity_lower_weight,
+    }
+
+
+def time_first(spikes: Spikes) -> Tensor:
+    """(B, T, N) of 0 and 1, time first in memory."""
+    return spikes.to_dense().transpose(0, 1).contiguous().transpose(0, 1)
 
 
 def _phases(
