@@ -20,6 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sparsespike import ragged
+
 
 def empty_index() -> Tensor:
     """An empty int32 list, the `active_unit` of spikes that carry no gradient."""
@@ -72,9 +74,9 @@ class Spikes:
         Raises:
             ValueError: naming the argument that breaks one of these rules.
         """
-        n_batch, n_step, n_unit = _check_shape(shape)
-        _check_integer("unit", unit)
-        _check_integer("offset", offset)
+        n_batch, n_step, n_unit = ragged.check_shape(shape)
+        ragged.check_integer("unit", unit)
+        ragged.check_integer("offset", offset)
         unit, offset = unit.to(torch.int64), offset.to(torch.int64)
         if offset.shape != (n_batch * n_step + 1,):
             raise ValueError(
@@ -85,7 +87,7 @@ class Spikes:
                 f"offset: expected an ascending list from 0 to n_spikes = {len(unit)}, "
                 f"found {int(offset[0])} to {int(offset[-1])}"
             )
-        _check_range("unit", unit, n_unit)
+        ragged.check_range("unit", unit, n_unit)
         row_starts = torch.zeros(len(unit) + 1, dtype=torch.bool)
         row_starts[offset] = True
         if bool(((unit.diff() <= 0) & ~row_starts[1:-1]).any()):
@@ -120,17 +122,17 @@ class Spikes:
         if time_first:
             dense = dense.transpose(0, 1)
             active = None if active is None else active.transpose(0, 1)
-        n_batch, n_step, n_unit = _check_shape(tuple(dense.shape))
+        n_batch, n_step, n_unit = ragged.check_shape(tuple(dense.shape))
         fired = dense.detach() == 1
         if not bool((fired | (dense.detach() == 0)).all()):
             raise ValueError("dense: expected only 0 and 1, found other values (or NaN)")
-        unit, offset = _lists_of(fired)
+        unit, offset = ragged.lists_of(fired)
         spikes = cls((n_batch, n_step, n_unit), unit, offset)
         if active is None and dense.requires_grad:
             active = torch.ones_like(fired)
         if active is None:
             return spikes
-        active_unit, active_offset = _lists_of(active)
+        active_unit, active_offset = ragged.lists_of(active)
         value = dense[active] if dense.is_floating_point() else dense[active].float()
         return replace(spikes, active_unit=active_unit, active_offset=active_offset, value=value)
 
@@ -152,19 +154,19 @@ class Spikes:
         Raises:
             ValueError: naming the argument that is out of range, of another length or not integer.
         """
-        n_batch, n_step, n_unit = _check_shape(shape)
+        n_batch, n_step, n_unit = ragged.check_shape(shape)
         for name, index, size in (
             ("sample", sample, n_batch),
             ("step", step, n_step),
             ("unit", unit, n_unit),
         ):
-            _check_integer(name, index)
+            ragged.check_integer(name, index)
             if index.shape != sample.shape:
                 raise ValueError(f"{name}: expected {len(sample)} entries, found {len(index)}")
-            _check_range(name, index, size)
+            ragged.check_range(name, index, size)
         row = sample.long() * n_step + step.long()
         key = torch.unique(row * n_unit + unit.long())  # sorted: by row, then by unit
-        offset = _offset_of(torch.div(key, n_unit, rounding_mode="floor"), n_batch * n_step)
+        offset = ragged.offset_of(torch.div(key, n_unit, rounding_mode="floor"), n_batch * n_step)
         return cls(
             (n_batch, n_step, n_unit),
             (key % n_unit).to(torch.int32),
@@ -189,12 +191,12 @@ class Spikes:
                 )
         first_unit = np.cumsum([0] + [part.shape[2] for part in parts])
         n_row = n_batch * n_step
-        unit, offset, _ = _merge_rows(
+        unit, offset, _ = ragged.merge_rows(
             [p.unit + int(s) for p, s in zip(parts, first_unit, strict=False)],
             [p.row() for p in parts],
             n_row,
         )
-        active_unit, active_offset, order = _merge_rows(
+        active_unit, active_offset, order = ragged.merge_rows(
             [p.active_unit + int(s) for p, s in zip(parts, first_unit, strict=False)],
             [p.active_row() for p in parts],
             n_row,
@@ -296,14 +298,16 @@ class Spikes:
             raise ValueError(f"index: expected an int or a slice of step 1, found {index!r}")
         start, stop, _ = index.indices(n_batch)
         stop = max(start, stop)
-        unit, offset = _slice_rows(self.unit, self.offset, start * n_step, stop * n_step)
+        unit, offset = ragged.slice_rows(self.unit, self.offset, start * n_step, stop * n_step)
         part = Spikes((stop - start, n_step, n_unit), unit, offset, value=self.value.new_empty(0))
         if not len(self.active_offset):
             return part
         rows = slice(
             int(self.active_offset[start * n_step]), int(self.active_offset[stop * n_step])
         )
-        active = _slice_rows(self.active_unit, self.active_offset, start * n_step, stop * n_step)
+        active = ragged.slice_rows(
+            self.active_unit, self.active_offset, start * n_step, stop * n_step
+        )
         return replace(
             part,
             active_unit=active[0],
@@ -327,59 +331,4 @@ class Spikes:
         return (
             f"Spikes(B={n_batch}, T={n_step}, N={n_unit}: {self.n_spikes:,} spikes, "
             f"rate {self.rate():.3%}, {self.n_active:,} active ({self.activity():.3%}){clamped})"
-        )
-
-
-def _lists_of(mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Ragged lists (unit, offset) of the true entries of a (B, T, N) bool tensor."""
-    flat = mask.reshape(mask.shape[0] * mask.shape[1], mask.shape[2])
-    row, unit = flat.nonzero(as_tuple=True)
-    return unit.to(torch.int32), _offset_of(row, flat.shape[0])
-
-
-def _offset_of(row: Tensor, n_row: int) -> Tensor:
-    """(n_row + 1,) bounds of each row in a list sorted by row."""
-    offset = torch.zeros(n_row + 1, dtype=torch.int64, device=row.device)
-    torch.cumsum(torch.bincount(row, minlength=n_row), 0, out=offset[1:])
-    return offset
-
-
-def _slice_rows(unit: Tensor, offset: Tensor, start: int, stop: int) -> tuple[Tensor, Tensor]:
-    bounds = offset[start : stop + 1]
-    return unit[int(bounds[0]) : int(bounds[-1])], bounds - bounds[0]
-
-
-def _merge_rows(
-    units: list[Tensor], rows: list[Tensor], n_row: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Lists of several parts as one, row by row, and the order in which their entries come."""
-    row, order = torch.sort(torch.cat(rows), stable=True)
-    return torch.cat(units)[order], _offset_of(row, n_row), order
-
-
-def _check_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
-    if len(shape) != 3 or shape[0] < 0 or shape[1] < 1 or shape[2] < 1:
-        raise ValueError(f"shape: expected (B, T, N) with T >= 1 and N >= 1, found {tuple(shape)}")
-    return int(shape[0]), int(shape[1]), int(shape[2])
-
-
-def _check_integer(name: str, index: Tensor) -> None:
-    if (
-        not isinstance(index, Tensor)
-        or index.dim() != 1
-        or index.dtype == torch.bool
-        or (index.is_floating_point() or index.is_complex())
-    ):
-        found = (
-            f"{index.dtype} of shape {tuple(index.shape)}"
-            if isinstance(index, Tensor)
-            else type(index).__name__
-        )
-        raise ValueError(f"{name}: expected a 1-D tensor of integers, found {found}")
-
-
-def _check_range(name: str, index: Tensor, size: int) -> None:
-    if len(index) and (int(index.min()) < 0 or int(index.max()) >= size):
-        raise ValueError(
-            f"{name}: expected values in [0, {size}), found {int(index.min())} to {int(index.max())}"
         )
