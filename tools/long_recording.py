@@ -1,0 +1,72 @@
+"""Trains a 1000-1000-1000-10 network on long recordings, and tells time and memory of the whole process.
+
+python tools/long_recording.py --steps 100000 --commit COMMIT >> results/long-recording.jsonl
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+
+import torch
+
+import sparsespike as ss
+from sparsespike.bench.inputs import synthetic
+from sparsespike.bench.report import environment
+from sparsespike.metrics import peak_memory
+
+
+def main() -> None:
+    """Runs a few training steps and prints one JSON line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, required=True, help="T")
+    parser.add_argument("--rate", type=float, default=0.001, help="of input and hidden activity")
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--neurons", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--commit", required=True, help="that this is run with")
+    given = parser.parse_args()
+    n = given.neurons
+    made = synthetic(given.batch_size, given.steps, n, given.rate, given.rate, given.seed)
+    assert isinstance(made.neuron, ss.LIF)
+    first, second, last = ss.Linear(n, n), ss.Linear(n, n), ss.Linear(n, 10)
+    with torch.no_grad():
+        first.weight.copy_(made.weight)
+        # The first layer spikes at a tenth of the input's rate: stronger weights for the second.
+        second.weight.copy_(made.weight.flip(0) * 4)
+    net = ss.Network(
+        ss.Layer(first, made.neuron),
+        ss.Layer(second, made.neuron),
+        ss.Layer(last, ss.Readout(tau_mem=10e-3, dt=1e-3)),
+    )
+    optimiser = torch.optim.Adam(net.parameters(), lr=1e-4)
+    label = torch.arange(given.batch_size) % 10
+    seconds, losses = [], []
+    for _ in range(5):
+        start = time.perf_counter()
+        potential, hidden = net(made.spikes.detach(), return_spikes=True)
+        loss = ss.losses.cross_entropy(potential, label, reduce="mean")
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        seconds.append(time.perf_counter() - start)
+        losses.append(loss.item())
+    case = {"batch_size": given.batch_size, "steps": given.steps, "neurons": n, "rate": given.rate}
+    line = {
+        **environment(),
+        "bench": "long-recording",
+        "commit": given.commit,
+        "seed": given.seed,
+        "case": case,
+        "rates": [layer.rate() for layer in hidden],
+        "activity": [layer.activity() for layer in hidden],
+        "step_s": sorted(seconds)[len(seconds) // 2],
+        "losses": losses,
+        "process_peak_mib": peak_memory(),
+    }
+    print(json.dumps(line))
+
+
+if __name__ == "__main__":
+    main()
