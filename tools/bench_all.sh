@@ -9,7 +9,7 @@ bench() { sparsespike bench "$@" --out "$out"; }
 dense="sparsespike clean-dense fused-dense"
 
 # The second layer, synthetic input evenly spread over time: N = 200 against all, N = 1000, T = 500.
-bench layer --threads 1
+bench layer --threads 1 --repeats 15
 bench layer --threads 1 --neurons 1000 --repeats 7 --methods $dense
 bench layer --threads 1 --steps 500 --repeats 9 --methods $dense
 # The second layer of trained networks, at the paper's band and at its narrow one.

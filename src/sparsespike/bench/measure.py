@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-SHORT_S, WARM_UPS = 0.1, 3
+TURN_S, WARM_UPS = 0.2, 3
 
 # Phases run in order, each on what the one before it returned; the first is given None.
 Phases = dict[str, Callable[[Any], Any]]
@@ -42,7 +42,8 @@ def time_in_turns(
     """Seconds of every phase of every method, one turn of each method after the other.
 
     Whoever had the turn before has left its own data in the caches, as no training loop does: a method
-    that takes less than `SHORT_S` runs `WARM_UPS` times more, and the last of these runs counts.
+    runs again and again until its turn has taken `TURN_S`, and the median of these runs counts, without
+    the first `WARM_UPS` of them.
 
     Args:
         methods: phases by name; each is run once beforehand, not counted.
@@ -127,17 +128,17 @@ def available_bytes() -> int | None:
 
 
 def _time_turn(phases: Phases) -> dict[str, float]:
-    """Seconds of each phase, of a run that follows others of the same method if it is a short one."""
+    """Seconds of each phase, the median over the runs of one turn."""
     gc.collect()
     gc.disable()
     try:
-        taken = _time_once(phases)
-        if sum(taken.values()) < SHORT_S:
-            for _ in range(WARM_UPS):
-                taken = _time_once(phases)
+        runs = [_time_once(phases)]
+        while sum(sum(taken.values()) for taken in runs) < TURN_S:
+            runs.append(_time_once(phases))
     finally:
         gc.enable()
-    return taken
+    counted = runs[WARM_UPS:] or runs[-1:]
+    return {name: float(np.median([taken[name] for taken in counted])) for name in phases}
 
 
 def _time_once(phases: Phases) -> dict[str, float]:
