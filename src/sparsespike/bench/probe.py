@@ -1,8 +1,8 @@
 """Memory of one method, measured in a process of its own: `python -m sparsespike.bench.probe`.
 
 A process that has computed before holds memory that is free, and would use that first, unseen. So
-each method gets a fresh one, which builds the case, runs a small part of it to load kernels and
-libraries, and then measures.
+each method gets a fresh one, which builds the case, runs it once to load kernels and libraries (which
+ones depends on the whole of the case), gives back what is free, and then measures.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def memory(bench: Bench, method: str, limit_s: float) -> Memory:
     command = [sys.executable, "-m", "sparsespike.bench.probe"]
     try:
         done = subprocess.run(
-            command, input=task, capture_output=True, timeout=STARTING_S + limit_s, check=False
+            command, input=task, capture_output=True, timeout=STARTING_S + 3 * limit_s, check=False
         )
     except subprocess.TimeoutExpired:
         raise Refusal(
@@ -70,9 +70,8 @@ def memory(bench: Bench, method: str, limit_s: float) -> Memory:
 
 
 def _measure(bench: Bench, method: str) -> Memory:
-    case = bench.case()
-    measure.run(case.head().trial(method).phases)
-    trial = case.trial(method)
+    trial = bench.case().trial(method)
+    measure.run(trial.phases)
     start = time.perf_counter()
     peak = measure.peak_bytes(lambda: measure.run(trial.phases))
     seconds = time.perf_counter() - start

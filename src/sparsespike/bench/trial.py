@@ -47,7 +47,7 @@ class Case(Protocol):
         ...
 
     def head(self) -> Case:
-        """A small part of it: for checks in other dtypes, and to load kernels before measuring."""
+        """A small part of it, for checks in other dtypes."""
         ...
 
     def n_entries(self) -> int:
