@@ -6,7 +6,9 @@ import dataclasses
 import json
 import math
 import time
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,7 +17,7 @@ from torch import Tensor
 
 import sparsespike as ss
 from checks import assert_close, assert_something_happened
-from sparsespike.bench import LayerBench, StepBench, gate, measure, probe, report, runner, trial
+from sparsespike.bench import LayerBench, StepBench, gate, measure, report, runner, trial, worker
 from sparsespike.bench.baselines import (
     DENSE_LAYERS,
     dense_activity,
@@ -286,7 +288,9 @@ def test_peak_bytes_sees_what_was_freed() -> None:
 def test_times_are_those_of_the_phases() -> None:
     phases = {"sleep": lambda _: time.sleep(0.01), "none": lambda _: None}
     told: list[str] = []
-    taken = measure.time_in_turns({"a": phases}, repeats=3, limit_s=10, tell=told.append)["a"]
+    taken = measure.time_in_turns(
+        {"a": partial(measure.turn, phases)}, repeats=3, limit_s=10, tell=told.append
+    )["a"]
     assert told == ["a"] * 4
     assert [len(taken[name]) for name in ("sleep", "none", "total")] == [3, 3, 3]
     assert all(0.01 <= seconds < 1 for seconds in taken["sleep"])
@@ -296,7 +300,9 @@ def test_times_are_those_of_the_phases() -> None:
 
 def test_a_slow_method_is_timed_once() -> None:
     phases = {"sleep": lambda _: time.sleep(0.01)}
-    taken = measure.time_in_turns({"a": phases}, repeats=5, limit_s=0.001)["a"]
+    taken = measure.time_in_turns({"a": partial(measure.turn, phases)}, repeats=5, limit_s=0.001)[
+        "a"
+    ]
     assert len(taken["sleep"]) == 1
 
 
@@ -358,8 +364,9 @@ def test_failing_gate_is_in_the_table_and_in_the_exit_code(
 def test_skipped_method_stays_in_the_table_with_its_reason(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    found = probe.Memory(saved=2**20, peak=None, seconds=7.5)
-    monkeypatch.setattr(probe, "memory", lambda bench, method, limit_s: found)
+    found = worker.Memory(saved=2**20, peak=None, seconds=7.5)
+    slow = SimpleNamespace(memory=found, close=lambda: None)
+    monkeypatch.setattr(runner, "Worker", lambda bench, method, limit_s: slow)
     bench = dataclasses.replace(TINY, methods=("fused-dense",), limit=7.0)
     _, (row,) = runner.run(bench, Console(stderr=True))
     reason = "one run takes 7.5 s, more than 7 s (--limit)"
@@ -391,4 +398,4 @@ def test_table_shows_time_memory_and_ratios() -> None:
 def test_a_program_that_fails_is_told_with_its_last_line(tmp_path: Path) -> None:
     bench = LayerBench(trained=tmp_path)
     with pytest.raises(Refusal, match=r"failed in its process: .*run\.json"):
-        probe.memory(bench, "clean-dense", 60.0)
+        worker.Worker(bench, "clean-dense", 60.0)

@@ -5,7 +5,7 @@ layer.py, step.py       the two benchmarks
 inputs.py     synthetic and real input
 baselines.py, peers.py  what sparsespike is compared with
 gate.py       first the same spikes and gradients as the oracle,
-measure.py, probe.py    then memory, in a process of its own, and time
+measure.py, worker.py   then memory and time, each method in a process of its own
 runner.py, report.py    rows, table, results/bench-*.jsonl
 """
 

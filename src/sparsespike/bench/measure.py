@@ -32,8 +32,26 @@ def run(phases: Phases) -> Any:
     return result
 
 
+def turn(phases: Phases) -> dict[str, float]:
+    """Seconds of each phase, the median over the runs of one turn.
+
+    Whoever had the turn before has left its own data in the caches, as no training loop does: the phases
+    run again and again until `TURN_S` is over, and the first `WARM_UPS` runs do not count.
+    """
+    gc.collect()
+    gc.disable()
+    try:
+        runs = [_time_once(phases)]
+        while sum(sum(taken.values()) for taken in runs) < TURN_S:
+            runs.append(_time_once(phases))
+    finally:
+        gc.enable()
+    counted = runs[WARM_UPS:] or runs[-1:]
+    return {name: float(np.median([taken[name] for taken in counted])) for name in phases}
+
+
 def time_in_turns(
-    methods: Mapping[str, Phases],
+    methods: Mapping[str, Callable[[], dict[str, float]]],
     *,
     repeats: int,
     limit_s: float,
@@ -41,30 +59,27 @@ def time_in_turns(
 ) -> dict[str, dict[str, list[float]]]:
     """Seconds of every phase of every method, one turn of each method after the other.
 
-    Whoever had the turn before has left its own data in the caches, as no training loop does: a method
-    runs again and again until its turn has taken `TURN_S`, and the median of these runs counts, without
-    the first `WARM_UPS` of them.
-
     Args:
-        methods: phases by name; each is run once beforehand, not counted.
-        repeats: runs of each method, >= 1.
-        limit_s: a method that has taken so many seconds stops, after one counted run at least.
+        methods: by name, what takes a turn, see `turn`; each has one beforehand, not counted.
+        repeats: turns of each method, >= 1.
+        limit_s: a method that has taken so many seconds stops, after one counted turn at least.
         tell: called with a method's name before each of its turns, run or not.
 
     Returns:
-        For each method and phase, and for "total", one number per run.
+        For each method and phase, and for "total", one number per turn.
     """
     spent = dict.fromkeys(methods, 0.0)
     seconds: dict[str, dict[str, list[float]]] = {name: {} for name in methods}
-    for turn in range(-1, repeats):
-        for name, phases in methods.items():
+    for i in range(-1, repeats):
+        for name, take_turn in methods.items():
             tell(name)
-            if turn > 0 and spent[name] > limit_s:
+            if i > 0 and spent[name] > limit_s:
                 continue
-            taken = _time_turn(phases)
-            spent[name] += sum(taken.values())
+            start = time.perf_counter()
+            taken = take_turn()
+            spent[name] += time.perf_counter() - start
             taken["total"] = sum(taken.values())
-            for phase, duration in taken.items() if turn >= 0 else ():
+            for phase, duration in taken.items() if i >= 0 else ():
                 seconds[name].setdefault(phase, []).append(duration)
     return seconds
 
@@ -102,7 +117,7 @@ def peak_bytes(computation: Callable[[], Any]) -> int | None:
     """Bytes by which this process's resident memory exceeded its start while `computation` ran.
 
     Counts every allocation that was touched, of torch, NumPy, Numba or anyone else, and freed since
-    or not. Meant for a fresh process (see `bench.probe`): memory that is free but still held there
+    or not. Meant for a fresh process (see `bench.worker`): memory that is free but still held there
     is used first and not seen. Linux only; elsewhere, or where the kernel forbids the reset, None.
     """
     gc.collect()
@@ -125,20 +140,6 @@ def available_bytes() -> int | None:
         return _kibibytes(Path("/proc/meminfo").read_text(), "MemAvailable") * 1024
     except OSError:
         return None
-
-
-def _time_turn(phases: Phases) -> dict[str, float]:
-    """Seconds of each phase, the median over the runs of one turn."""
-    gc.collect()
-    gc.disable()
-    try:
-        runs = [_time_once(phases)]
-        while sum(sum(taken.values()) for taken in runs) < TURN_S:
-            runs.append(_time_once(phases))
-    finally:
-        gc.enable()
-    counted = runs[WARM_UPS:] or runs[-1:]
-    return {name: float(np.median([taken[name] for taken in counted])) for name in phases}
 
 
 def _time_once(phases: Phases) -> dict[str, float]:

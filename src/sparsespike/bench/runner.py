@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from sparsespike.bench import measure, probe
+from sparsespike.bench import measure
 from sparsespike.bench.peers import PEERS
 from sparsespike.bench.trial import OURS, Bench, Case, Refusal, check_memory
+from sparsespike.bench.worker import Worker
 
 
 @dataclass
@@ -24,7 +26,7 @@ class Row:
         note: what the method is, where that is not said by its name.
         version: of a peer's library.
         ms: for each phase and "total", median, p20 and p80 in milliseconds.
-        runs: timed runs.
+        runs: timed turns.
         saved_mib: memory that forward keeps for backward.
         peak_mib: memory in use at most, beyond input and weights; None where the system does not
             tell.
@@ -59,11 +61,12 @@ def run(bench: Bench, console: Console) -> tuple[dict[str, Any], list[Row]]:
     """
     columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
     progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-    with progress:
+    workers: dict[str, Worker] = {}
+    with progress, contextlib.ExitStack() as ending:
         task = progress.add_task("case", total=(bench.repeats + 3) * len(bench.methods))
         case = bench.case()
         about = case.about()
-        rows, trials = [], {}
+        rows = []
         for method in bench.methods:
             row = Row(method)
             if method in PEERS:
@@ -73,16 +76,19 @@ def run(bench: Bench, console: Console) -> tuple[dict[str, Any], list[Row]]:
                 _gate(row, case)
                 progress.update(task, description=f"{method}: memory", advance=1)
                 if row.status == "ok":
-                    _weigh(row, bench, case)
-                    trials[method] = case.trial(method).phases
+                    check_memory(method, case)
+                    worker = Worker(bench, method, bench.limit)
+                    ending.callback(worker.close)
+                    _weigh(row, bench, worker)
+                    workers[method] = worker
             except Refusal as refusal:
                 row.status, row.reason = "skipped", str(refusal)
             rows.append(row)
         progress.update(
-            task, completed=2 * len(rows) + (bench.repeats + 1) * (len(rows) - len(trials))
+            task, completed=2 * len(rows) + (bench.repeats + 1) * (len(rows) - len(workers))
         )
         seconds = measure.time_in_turns(
-            trials,
+            {method: worker.turn for method, worker in workers.items()},
             repeats=bench.repeats,
             limit_s=bench.limit,
             tell=lambda method: progress.update(task, description=f"{method}: time", advance=1),
@@ -102,9 +108,8 @@ def _gate(row: Row, case: Case) -> None:
         row.status, row.reason = "wrong", problem
 
 
-def _weigh(row: Row, bench: Bench, case: Case) -> None:
-    check_memory(row.method, case)
-    found = probe.memory(bench, row.method, bench.limit)
+def _weigh(row: Row, bench: Bench, worker: Worker) -> None:
+    found = worker.memory
     row.saved_mib, row.peak_mib = _mib(found.saved), _mib(found.peak)
     if found.seconds > bench.limit:
         raise Refusal(f"one run takes {found.seconds:.1f} s, more than {bench.limit:g} s (--limit)")
