@@ -148,12 +148,17 @@ def test_baseline_refuses_another_reset() -> None:
 
 
 @pytest.mark.parametrize("name", PEERS)
-def test_peer_equals_its_twin(name: str) -> None:
+def test_peer_equals_its_twin_and_takes_a_step(name: str, recipe: str) -> None:
     try:
         PEERS[name].load(NEURONS["paper"])
     except ImportError as error:
         pytest.skip(f"{error} (make peers)")
     assert TINY.case().check(name) is None
+    step = StepBench(recipe=recipe, batch_size=4).case()
+    assert step.check(name) is None
+    phases = step.trial(name).phases
+    gradients = [weight.grad for weight in phases["backward"](phases["forward"](None))]
+    assert all(bool(grad.count_nonzero()) for grad in gradients)
 
 
 def test_peer_refuses_a_surrogate_that_it_lacks() -> None:

@@ -17,10 +17,9 @@ import torch
 from torch import Tensor
 
 from sparsespike.bench import inputs
-from sparsespike.bench.baselines import DENSE_LAYERS
 from sparsespike.bench.gate import HEAD_SAMPLES, HEAD_STEPS, compare, decided
-from sparsespike.bench.peers import PEERS, DenseLayer
-from sparsespike.bench.trial import OURS, LayerMethod, Refusal, Trial
+from sparsespike.bench.peers import PEERS, DenseLayer, layer_of
+from sparsespike.bench.trial import OURS, Method, Trial
 from sparsespike.events import Spikes
 from sparsespike.layers.layer import Layer
 from sparsespike.layers.linear import Linear
@@ -59,7 +58,7 @@ class LayerBench:
     activity: float = 0.009
     batch_size: int = 256
     b_th: float | None = None
-    methods: tuple[LayerMethod, ...] = get_args(LayerMethod)
+    methods: tuple[Method, ...] = get_args(Method)
     repeats: int = 20
     limit: float = 20.0
     seed: int = 0
@@ -180,15 +179,7 @@ class LayerCase:
         """See `Case`: phases "forward", which gives the spikes, and "backward"."""
         if method == OURS:
             return self._event_trial("cpu", self.neuron)
-        if method in DENSE_LAYERS:
-            return self._dense_trial(DENSE_LAYERS[method], 0)
-        try:
-            layer = PEERS[method].load(self.neuron)
-        except ImportError as error:
-            raise Refusal(f"not installed, see `make peers` ({error})") from None
-        except ValueError as error:
-            raise Refusal(str(error)) from None
-        return self._dense_trial(layer, 1)
+        return self._dense_trial(layer_of(method, self.neuron), int(method in PEERS))
 
     def check(self, method: str) -> str | None:
         """See `Case`: spikes and both gradients of the head, in float64 and float32."""

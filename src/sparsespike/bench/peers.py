@@ -23,6 +23,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from sparsespike.bench.baselines import DENSE_LAYERS
+from sparsespike.bench.trial import Refusal
 from sparsespike.neurons import LIF
 from sparsespike.surrogates import FastSigmoid
 
@@ -63,6 +65,22 @@ class Peer:
             return importlib.metadata.version(self.package)
         except importlib.metadata.PackageNotFoundError:
             return None
+
+
+def layer_of(method: str, neuron: LIF) -> DenseLayer:
+    """The dense layer of a method, of `baselines` or of a library.
+
+    Raises:
+        Refusal: if the library is not installed or cannot compute `neuron`.
+    """
+    if method in DENSE_LAYERS:
+        return DENSE_LAYERS[method]
+    try:
+        return PEERS[method].load(neuron)
+    except ImportError as error:
+        raise Refusal(f"not installed, see `make peers` ({error})") from None
+    except ValueError as error:
+        raise Refusal(str(error)) from None
 
 
 def _snntorch(neuron: LIF) -> DenseLayer:

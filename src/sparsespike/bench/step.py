@@ -25,9 +25,11 @@ from sparsespike import losses
 from sparsespike import recipe as recipes
 from sparsespike.backends import use_backend
 from sparsespike.bench import inputs
-from sparsespike.bench.baselines import DENSE_LAYERS, dense_activity, dense_readout
+from sparsespike.bench.baselines import dense_activity, dense_readout
 from sparsespike.bench.gate import EXACT, HEAD_SAMPLES, HEAD_STEPS, relative_error
-from sparsespike.bench.trial import OURS, StepMethod, Trial
+from sparsespike.bench.layer import LayerCase
+from sparsespike.bench.peers import PEERS, DenseLayer, layer_of
+from sparsespike.bench.trial import OURS, Method, Trial
 from sparsespike.events import Spikes
 from sparsespike.layers.layer import Network
 from sparsespike.neurons import LIF, Readout
@@ -57,7 +59,7 @@ class StepBench:
     neurons: int | None = None
     batch_size: int | None = None
     b_th: float | None = None
-    methods: tuple[StepMethod, ...] = get_args(StepMethod)
+    methods: tuple[Method, ...] = get_args(Method)
     repeats: int = 20
     limit: float = 20.0
     seed: int = 0
@@ -143,11 +145,17 @@ class StepCase:
         """See `Case`: phases "forward", which gives the loss, "backward" and "update"."""
         if method == OURS:
             return self._event_trial("cpu")
-        return self._dense_trial(DENSE_LAYERS[method])
+        return self._dense_trial(layer_of(method, self._lif))
 
     def check(self, method: str) -> str | None:
-        """See `Case`: loss and the gradient of every weight of the head, in float64."""
+        """See `Case`: loss and the gradient of every weight of the head, in float64.
+
+        A library's spikes come a step early in every layer, so that its loss is another one: its layer is
+        checked, on the input of the first.
+        """
         head = self.head()
+        if method in PEERS:
+            return head._first_layer().check(method)
         head = dataclasses.replace(
             head, net=copy.deepcopy(head.net).double(), spikes=head.spikes.to(torch.float64)
         )
@@ -176,18 +184,43 @@ class StepCase:
         lists = [self.spikes.unit, self.spikes.offset]
         return Trial(_phases(forward, weights), [*weights, self.label, *lists])
 
-    def _dense_trial(self, layer: Callable[[Tensor, Tensor, LIF], Tensor]) -> Trial:
+    def _first_layer(self) -> LayerCase:
+        draw = torch.Generator().manual_seed(self.recipe.seed + 1)
+        weight = next(iter(self.net.parameters())).detach()
+        n_batch, n_step, _ = self.spikes.shape
+        return LayerCase(
+            self.dataset,
+            Spikes.from_dense(self.spikes.to_dense().requires_grad_()),
+            weight,
+            self._lif,
+            torch.randn(n_batch, n_step, generator=draw),
+            torch.randn(n_batch, len(weight), generator=draw),
+        )
+
+    def _dense_trial(self, layer: DenseLayer) -> Trial:
         weights = [
             weight.detach().clone(memory_format=torch.contiguous_format).requires_grad_()
             for weight in self.net.parameters()
         ]
-        neurons = [layer.neuron for layer in inputs.layers(self.net)]
 
         def forward(_: None) -> Tensor:
-            logit, penalty = dense_forward(layer, self._dense_spikes, weights, neurons, self.recipe)
+            logit, penalty = dense_forward(
+                layer, self._dense_spikes, weights, self._neurons, self.recipe
+            )
             return functional.cross_entropy(logit, self.label) + penalty
 
         return Trial(_phases(forward, weights), [*weights, self.label, self._dense_spikes])
+
+    @property
+    def _neurons(self) -> list[LIF | Readout]:
+        return [layer.neuron for layer in inputs.layers(self.net)]
+
+    @property
+    def _lif(self) -> LIF:
+        """Of the hidden layers, which are all the same."""
+        neuron = self._neurons[0]
+        assert isinstance(neuron, LIF)
+        return neuron
 
     @cached_property
     def _dense_spikes(self) -> Tensor:
@@ -195,7 +228,7 @@ class StepCase:
 
 
 def dense_forward(
-    layer: Callable[[Tensor, Tensor, LIF], Tensor],
+    layer: DenseLayer,
     spikes: Tensor,
     weights: Sequence[Tensor],
     neurons: Sequence[LIF | Readout],

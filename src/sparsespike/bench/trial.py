@@ -13,9 +13,11 @@ OURS = "sparsespike"
 # potentials, spikes and the gradients of each. Only tells what cannot fit.
 DENSE_TENSORS = 6
 
-StepMethod = Literal["sparsespike", "paper-loop", "clean-dense", "fused-dense"]
-LayerMethod = Literal[
-    StepMethod,
+Method = Literal[
+    "sparsespike",
+    "paper-loop",
+    "clean-dense",
+    "fused-dense",
     "snntorch",
     "spikingjelly",
     "spikingjelly-loop",
