@@ -122,7 +122,6 @@ def spiking_backward(
         return gradient
 
     gradients = run_all(run, ranges(events.batch))
-    del run, connection, transposed  # before another array as large as the weights is made
     return lists.gathered, form.total(gradients, parameter, transposed=traced)
 
 
