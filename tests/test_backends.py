@@ -100,7 +100,7 @@ def test_every_form_of_the_gradients_equals_the_oracle(
 def test_forms_follow_the_number_of_terms():
     """Few active entries against many spikes and active inputs, and the other way round."""
     few, many = torch.zeros(40, dtype=torch.int32), torch.zeros(90000, dtype=torch.int32)
-    nothing, weight = torch.zeros(0), form.weights([ss.Linear(64, 64).weight])
+    nothing, weight = torch.zeros(0), ss.Linear(64, 64).tensors()
     for out, inputs, expected in ((few, many, True), (many, few, False)):
         events = Lists(100, nothing, inputs, torch.zeros(1001), inputs, nothing)
         fired = Fired(nothing, nothing, many, nothing, out, nothing)

@@ -14,7 +14,7 @@ from torch import Tensor
 from sparsespike.backends import Fired, Lists
 from sparsespike.backends.cpu import count, drive, form, plan, readout, surrogate
 from sparsespike.backends.cpu.linear import LinearWeight
-from sparsespike.backends.cpu.simd import aligned
+from sparsespike.backends.cpu.simd import aligned, padded
 from sparsespike.backends.cpu.threads import ranges, run_all
 from sparsespike.layers.spec import LayerSpec
 from sparsespike.neurons import LIF, Readout
@@ -79,12 +79,14 @@ def spiking_backward(
 ) -> tuple[Tensor, list[Tensor]]:
     """Sparse gradient of one spiking layer; see `Backend`."""
     assert isinstance(spec.neuron, LIF)
-    connection = form.weights(parameter)
-    dtype, steps = connection.weight.dtype, events.steps
+    steps, n_out = events.steps, spec.connection.n_out
+    dtype = form.numpy_dtype(parameter[0])
     neuron = form.lif(spec.neuron, dtype)
     lists = _Walk(events, need_input)
     gathered = lists.gathered.numpy()
-    traced, scattered = plan.forms(events, fired, connection, neuron, need_input)
+    traced, scattered = plan.forms(events, fired, parameter, neuron, need_input)
+    # As many forms of the weights as are needed: each is as large as the gradient.
+    connection = None if scattered else form.weights(parameter)
     transposed = form.transposed(parameter[0]) if traced or scattered else None
     n_inputs = 0 if transposed is None else transposed.weight.shape[1]
     slope_of = surrogate.kernel(spec.neuron, fired.potential, grad_value)
@@ -93,7 +95,7 @@ def spiking_backward(
 
     def run(first: int, last: int) -> LinearWeight:
         slope, coefficient = slope_of(active[1][first * steps], active[1][last * steps])
-        gradient = form.zeros_like(connection if transposed is None or not traced else transposed)
+        gradient = form.room(parameter, transposed=traced)
         inflow = aligned((n_inputs,), dtype)
         if traced:
             unit, offset = lists.arrays[:2]
@@ -110,7 +112,7 @@ def spiking_backward(
                 steps,
                 first,
                 last,
-                aligned(connection.weight.shape[1:], dtype),
+                aligned((padded(n_out, dtype),), dtype),
                 inflow,
                 *own,
                 *active,
@@ -157,7 +159,7 @@ def readout_backward(
     lists = _Walk(events, need_input)
 
     def run(first: int, last: int) -> LinearWeight:
-        gradient = form.zeros_like(connection)
+        gradient = form.room(parameter)
         readout.backward(
             connection,
             gradient,

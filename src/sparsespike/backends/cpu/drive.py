@@ -218,8 +218,8 @@ def backward(
     What an argument of None makes superfluous is not compiled.
 
     Args:
-        connection: kernel form of the connection.
-        transposed: kernel form of its transpose where ε is scattered, None where it is gathered.
+        connection: kernel form of the connection where ε is gathered, else None.
+        transposed: kernel form of its transpose where ε is scattered, else None.
         gradient: form of the connection, added to: ∇W (and ∇bias) of this range; None where it is traced.
         neuron: kernel form of the neuron.
         unit: (n_events,) input units.
@@ -262,7 +262,7 @@ def backward(
                 fold(inflow, scale)
                 scale = one
             factor = one / scale
-            if gradient is not None or transposed is None:
+            if gradient is not None or connection is not None:
                 for k in range(start, stop):
                     add_alone(delta, active_unit[k], coefficient[k] * factor)
             if transposed is not None:
@@ -271,7 +271,7 @@ def backward(
                 accumulate(gradient, delta, unit, None, offset[above - 1], offset[above], scale)
             if len(in_offset):
                 start, stop = in_offset[above - 1], in_offset[above]
-                if transposed is None:
+                if connection is not None:
                     gather(connection, delta, in_unit, start, stop, scale, gathered)
                 else:
                     for k in range(start, stop):

@@ -37,13 +37,19 @@ def transposed(weight: Tensor) -> LinearWeight:
     return LinearWeight(_padded_rows(weight.detach()), None)
 
 
-def zeros_like(connection: LinearWeight) -> LinearWeight:
-    """Room for the gradient of a connection."""
-    weight, bias = connection
-    return LinearWeight(
-        aligned(weight.shape, weight.dtype),
-        None if bias is None else aligned(bias.shape, bias.dtype),
-    )
+def room(parameter: list[Tensor], *, transposed: bool = False) -> LinearWeight:
+    """Zeros in the form of a connection, or of its transpose, for its gradient."""
+    dtype = numpy_dtype(parameter[0])
+    n_row, n = parameter[0].shape if transposed else parameter[0].shape[::-1]
+    weight = aligned((n_row, padded(n, dtype)), dtype)
+    if transposed or len(parameter) == 1:
+        return LinearWeight(weight, None)
+    return LinearWeight(weight, aligned(weight.shape[1:], dtype))
+
+
+def numpy_dtype(tensor: Tensor) -> np.dtype:
+    """NumPy's name for a float tensor's dtype."""
+    return np.dtype(np.float32 if tensor.dtype == torch.float32 else np.float64)
 
 
 def total(

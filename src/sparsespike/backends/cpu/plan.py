@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from torch import Tensor
+
 from sparsespike.backends import Fired, Lists
 from sparsespike.backends.cpu.lif import ZERO, LIFConstants
-from sparsespike.backends.cpu.linear import LinearWeight
-from sparsespike.backends.cpu.simd import lanes_of
+from sparsespike.backends.cpu.simd import BLOCK
 
 # Nanoseconds, measured in the walks of 200 and 1000 units; only their ratios matter.
 ADD_TO_MEMORY = 0.85  # a block read, added to and written, as ∇W is
@@ -37,13 +38,13 @@ class Forms(NamedTuple):
 
 
 def forms(
-    events: Lists, fired: Fired, connection: LinearWeight, neuron: LIFConstants, need_input: bool
+    events: Lists, fired: Fired, parameter: list[Tensor], neuron: LIFConstants, need_input: bool
 ) -> Forms:
     """The cheaper form of each sum, where there is a choice."""
     if neuron.reset == ZERO:  # cuts δ
         return Forms(False, False)
-    n_in, n = connection.weight.shape
-    lanes = lanes_of(connection.weight.dtype)
+    n, n_in = parameter[0].shape
+    lanes = BLOCK / parameter[0].element_size()
     blocks_in, blocks = n_in / lanes, n / lanes
     n_spikes, n_active = len(events.unit), len(fired.active_unit)
     n_active_in = len(events.active_unit) if need_input else 0
@@ -54,5 +55,5 @@ def forms(
     n_row = min(events.batch * events.steps, n_active)
     per_entry = ADD_TO_REGISTER * n_active + ADD_TO_MEMORY * n_row
     scattering = blocks_in * per_entry + transposing
-    simple = not neuron.attached and connection.bias is None
+    simple = not neuron.attached and len(parameter) == 1
     return Forms(simple and tracing < by_spikes, scattering < gathering)
