@@ -1,9 +1,8 @@
 """One method in a process of its own: `python -m sparsespike.bench.worker`. Memory first, then times.
 
 A process that has computed something else before holds memory that is free, and would use that first,
-unseen; and what it freed has raised glibc's limits for giving memory back, which makes dense methods up
-to a third faster and event-driven ones slower than where they train. So each method gets a fresh process,
-which waits while the others have their turns.
+unseen; and what others allocated and freed changes how the allocator serves the next method, and its
+times. So each method gets a fresh process, which waits while the others have their turns.
 """
 
 from __future__ import annotations
