@@ -182,6 +182,13 @@ LIVELY = (
     Case("many_samples", batch=33, steps=5),
 )
 
+# More than the CPU backend keeps at a time of: rows of δ, events that meet them, rows of ε.
+LONG = (
+    Case("many_rows", 1, 1200, (3, 5), 0.4, neuron=ss.LIF(**NO_LEAK, b_th=0.5)),
+    Case("many_events", 1, 250, (200, 4), 0.8, neuron=ss.LIF(**NO_LEAK, b_th=0.5)),
+    Case("many_active_inputs", 1, 1500, (9, 2), 0.1, 1.0, neuron=ss.LIF(**NO_LEAK, b_th=0.125)),
+)
+
 # In these nothing happens, or nothing can.
 QUIET = (
     Case("no_samples", batch=0),

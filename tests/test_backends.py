@@ -18,6 +18,7 @@ from cases import (
     EXACT_LIF,
     GENERAL_LIF,
     LIVELY,
+    LONG,
     NETWORKS,
     QUIET,
     SURROGATES,
@@ -34,6 +35,8 @@ from compare import (
 )
 from sparsespike.backends import BACKENDS, Fired, Lists
 from sparsespike.backends.cpu import form, plan
+from sparsespike.backends.cpu.adjoint import LISTED
+from sparsespike.backends.cpu.grouped import EVENTS, ROWS
 
 FAST = tuple(name for name in BACKENDS if name != "dense")
 RESETS = (
@@ -43,13 +46,13 @@ RESETS = (
     ("zero", False),
     ("none", True),
 )
-# The forms that a reset allows: none but the plain ones where it acts on δ by itself.
+# The forms that a reset allows: none that leaves δ out where the reset acts on it.
 FORMS = tuple(
-    (traced, scattered, reset, detach)
-    for traced in (False, True)
-    for scattered in (False, True)
+    (plan.Forms(gradient, spread), reset, detach)
+    for gradient in (plan.AT_ONCE, plan.GROUPED, plan.TRACED)
+    for spread in (False, True)
     for reset, detach in RESETS
-    if reset != "zero" and (detach or not traced)
+    if (reset != "zero" or not spread) and (gradient != plan.TRACED or (reset != "zero" and detach))
 )
 DTYPES = (torch.float32, torch.float64)
 
@@ -86,32 +89,48 @@ def test_layer_equals_oracle_in_every_case(backend, case, reset, detach, bias, d
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("case", LIVELY, ids=str)
-@pytest.mark.parametrize(("traced", "scattered", "reset", "detach"), FORMS)
+@pytest.mark.parametrize("case", LIVELY + LONG, ids=str)
+@pytest.mark.parametrize(("forms", "reset", "detach"), FORMS)
 def test_every_form_of_the_gradients_equals_the_oracle(
-    monkeypatch, traced, scattered, reset, detach, case, dtype
+    monkeypatch, forms, reset, detach, case, dtype
 ):
-    monkeypatch.setattr(plan, "forms", lambda *_: plan.Forms(traced, scattered))
+    monkeypatch.setattr(plan, "forms", lambda *_: forms)
     neuron = replace(case.neuron, reset=reset, detach_reset=detach)
     seen = compare_layer(replace(case, neuron=neuron, dtype=dtype), "cpu")
     assert seen["learning"] or case.name == "narrow_band", seen
 
 
+def test_long_cases_fill_the_room_for_rows_and_for_events():
+    rows, events, listed = ((case, case.spikes()[0]) for case in LONG)
+    assert (rows[1].offset.diff() > 0).sum() > ROWS
+    assert events[1].n_spikes > EVENTS
+    assert (events[1].offset.diff() > 0).sum() < ROWS
+    out = run_layer(listed[0], "cpu")[0]
+    assert (out.active_offset.diff() > 0).sum() < ROWS
+    assert (listed[1].active_offset.diff() > 0).sum() > LISTED
+
+
 def test_forms_follow_the_number_of_terms():
     """Few active entries against many spikes and active inputs, and the other way round."""
-    few, many = torch.zeros(40, dtype=torch.int32), torch.zeros(90000, dtype=torch.int32)
-    nothing, weight = torch.zeros(0), ss.Linear(64, 64).tensors()
-    for out, inputs, expected in ((few, many, True), (many, few, False)):
-        events = Lists(100, nothing, inputs, torch.zeros(1001), inputs, nothing)
-        fired = Fired(nothing, nothing, many, nothing, out, nothing)
-        for neuron, trace, scatter in (
-            (EXACT_LIF, expected, expected),
-            (replace(EXACT_LIF, detach_reset=False), False, expected),
-            (replace(EXACT_LIF, reset="zero"), False, False),
-        ):
-            constants = form.lif(neuron, np.dtype(np.float32))
-            found = plan.forms(events, fired, weight, constants, True)
-            assert found == plan.Forms(trace, scatter), neuron
+    few, many = (torch.zeros(n, dtype=torch.int32) for n in (40, 90000))
+    apart = {len(unit): torch.linspace(0, len(unit), 10001).long() for unit in (few, many)}
+    nothing = torch.zeros(0)
+    detached, attached = EXACT_LIF, replace(EXACT_LIF, detach_reset=False)
+    zero = replace(EXACT_LIF, reset="zero")
+    for out, unit, offset, neuron, expected in (
+        (few, many, apart[90000], detached, (plan.TRACED, True)),
+        (few, many, apart[90000], attached, (plan.GROUPED, True)),
+        (few, many, apart[90000], zero, (plan.GROUPED, False)),
+        (many, few, apart[40], detached, (plan.AT_ONCE, False)),
+        (many, many, apart[90000], detached, (plan.GROUPED, False)),
+    ):
+        events = Lists(100, nothing, unit, offset, unit, offset)
+        fired = Fired(nothing, nothing, many, nothing, out, apart[len(out)])
+        constants = form.lif(neuron, np.dtype(np.float32))
+        found = plan.forms(events, fired, ss.Linear(256, 256).tensors(), constants, True)
+        assert found == plan.Forms(*expected), neuron
+    biased = ss.Linear(256, 256, bias=True).tensors()
+    assert plan.forms(events, fired, biased, constants, True).gradient == plan.AT_ONCE
 
 
 @pytest.mark.parametrize("bias", [False, True], ids=["no_bias", "bias"])

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sparsespike.backends import Fired, Lists
-from sparsespike.backends.cpu import count, drive, form, plan, readout, surrogate
+from sparsespike.backends.cpu import adjoint, count, drive, form, grouped, plan, readout, surrogate
 from sparsespike.backends.cpu.linear import LinearWeight
 from sparsespike.backends.cpu.simd import aligned, padded
 from sparsespike.backends.cpu.threads import ranges, run_all
@@ -30,7 +30,7 @@ def spiking_forward(events: Lists, parameter: list[Tensor], spec: LayerSpec) -> 
     out_offset, active_offset = np.empty(n_row + 1, np.int64), np.empty(n_row + 1, np.int64)
     out_offset[0] = active_offset[0] = 0
     driven = len(parameter) > 1 or bool(neuron.floor < 0)
-    unit, offset = form.units(events.unit), events.offset.numpy()
+    unit, offset = form.units(events.unit), form.bounds(events.offset)
 
     def run(first: int, last: int) -> tuple[NDArray, ...]:
         state = aligned((connection.weight.shape[1],), dtype, -np.inf)
@@ -84,40 +84,60 @@ def spiking_backward(
     neuron = form.lif(spec.neuron, dtype)
     lists = _Walk(events, need_input)
     gathered = lists.gathered.numpy()
-    traced, scattered = plan.forms(events, fired, parameter, neuron, need_input)
+    wanted = len(gathered) > 0
+    summed, spread = plan.forms(events, fired, parameter, neuron, wanted)
+    traced = summed == plan.TRACED
     # As many forms of the weights as are needed: each is as large as the gradient.
-    connection = None if scattered else form.weights(parameter)
-    transposed = form.transposed(parameter[0]) if traced or scattered else None
-    n_inputs = 0 if transposed is None else transposed.weight.shape[1]
+    connection = form.weights(parameter) if wanted and not spread else None
+    transposed = form.tiled(parameter[0]) if wanted and spread else None
     slope_of = surrogate.kernel(spec.neuron, fired.potential, grad_value)
-    own = form.units(fired.unit), fired.offset.numpy()
-    active = form.units(fired.active_unit), fired.active_offset.numpy()
+    own = form.units(fired.unit), form.bounds(fired.offset)
+    active = form.units(fired.active_unit), form.bounds(fired.active_offset)
 
     def run(first: int, last: int) -> LinearWeight:
-        slope, coefficient = slope_of(active[1][first * steps], active[1][last * steps])
+        slope, coefficient = slope_of(int(active[1][first * steps]), int(active[1][last * steps]))
         gradient = form.room(parameter, transposed=traced)
-        inflow = aligned((n_inputs,), dtype)
         if traced:
+            filtered = aligned(gradient.weight.shape[1:], dtype)
             unit, offset = lists.arrays[:2]
-            drive.trace(
-                gradient, neuron, unit, offset, steps, first, last, inflow, *active, coefficient
+            adjoint.trace(
+                gradient, neuron, unit, offset, steps, first, last, filtered, *active, coefficient
             )
-        if not traced or len(gathered):
-            drive.backward(
+        if not traced or connection is not None:
+            kept = None
+            if summed == plan.GROUPED:
+                kept = grouped.room(gradient.weight.shape[0], gradient.weight.shape[1], dtype)
+            adjoint.backward(
                 connection,
-                transposed if scattered else None,
                 None if traced else gradient,
+                kept,
                 neuron,
                 *lists.arrays,
                 steps,
                 first,
                 last,
                 aligned((padded(n_out, dtype),), dtype),
-                inflow,
                 *own,
                 *active,
                 fired.potential.numpy(),
                 slope,
+                coefficient,
+                gathered,
+            )
+        if transposed is not None:
+            n = transposed.tiled.shape[1]
+            adjoint.spread(
+                transposed,
+                neuron,
+                *lists.arrays[2:],
+                steps,
+                first,
+                last,
+                aligned((n,), dtype),
+                aligned((grouped.ROWS, n), dtype, None),
+                np.empty((2, grouped.ROWS), np.uint64),
+                np.empty(adjoint.LISTED, np.int64),
+                *active,
                 coefficient,
                 gathered,
             )
@@ -135,7 +155,7 @@ def readout_forward(events: Lists, parameter: list[Tensor], spec: LayerSpec) -> 
     alpha, gain = form.leak(spec.neuron, dtype)
     shape = (events.batch, events.steps, spec.connection.n_out)
     potential = np.empty(shape, dtype)
-    unit, offset = form.units(events.unit), events.offset.numpy()
+    unit, offset = form.units(events.unit), form.bounds(events.offset)
 
     def run(first: int, last: int) -> None:
         state = aligned(connection.weight.shape[1:], dtype)
@@ -181,7 +201,7 @@ def readout_backward(
 def count_forward(events: Lists, n_unit: int) -> Tensor:
     """Spikes of each unit over time; see `Backend`."""
     total = events.value.new_zeros(events.batch, n_unit)
-    arrays = form.units(events.unit), events.offset.numpy()
+    arrays = form.units(events.unit), form.bounds(events.offset)
     run_all(
         lambda first, last: count.forward(*arrays, events.steps, first, last, total.numpy()),
         ranges(events.batch),
@@ -192,7 +212,7 @@ def count_forward(events: Lists, n_unit: int) -> Tensor:
 def count_backward(grad: Tensor, events: Lists) -> Tensor:
     """Gradient of the counts at the active entries; see `Backend`."""
     gathered = torch.empty_like(events.value)
-    arrays = grad.numpy(), form.units(events.active_unit), events.active_offset.numpy()
+    arrays = grad.numpy(), form.units(events.active_unit), form.bounds(events.active_offset)
     run_all(
         lambda first, last: count.backward(*arrays, events.steps, first, last, gathered.numpy()),
         ranges(events.batch),
@@ -209,12 +229,11 @@ class _Walk:
     """
 
     def __init__(self, events: Lists, need_input: bool) -> None:
-        wanted = need_input and len(events.active_unit) > 0
         self.gathered = events.value.new_empty(len(events.active_unit) if need_input else 0)
-        in_offset = events.active_offset.numpy() if wanted else np.empty(0, np.int64)
+        in_offset = form.bounds(events.active_offset) if need_input else np.empty(0, np.uint64)
         self.arrays = (
             form.units(events.unit),
-            events.offset.numpy(),
+            form.bounds(events.offset),
             form.units(events.active_unit),
             in_offset,
         )

@@ -1,9 +1,9 @@
-"""The walks of a spiking layer over time: forward over events, backward over events (Prop. 1).
+"""The walk of a spiking layer over time, forward over events.
 
 The leak is lazy: a state vector is kept as V = scale * state, so that one step of leak is one
 multiplication of `scale`, and a step without events costs nothing per neuron. `scale` is folded into the
-state before it gets small. Each walk takes a range of samples, needs no lock, and runs in several
-threads on ranges of their own (`threads.py`).
+state before it gets small. A walk takes a range of samples, needs no lock, and runs in several
+threads on ranges of their own (`threads.py`). The walks back are in `adjoint.py`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from sparsespike.backends.cpu.simd import add_alone
-from sparsespike.backends.cpu.verbs import accumulate, cut, fire, gather, inject, scatter
+from sparsespike.backends.cpu.verbs import fire, scatter
 
 CAPACITY = 2**18  # entries that a list starts with at most: 1/64 of all, then twice as many, ...
 SMALLEST_SCALE = np.float32(2.0**-24)  # below it, `scale` is folded into the state
@@ -161,7 +160,7 @@ def _walk(
             scale = one
         if stop > start or near:
             factor = one / scale
-            scatter(connection, state, unit, None, start, stop, factor)
+            scatter(connection, state, unit, start, stop, factor)
             n_spikes, n_active, near = fire(
                 neuron,
                 state,
@@ -186,139 +185,3 @@ def _grown(old, used):
     for k in range(used):  # a slice would take Numba four seconds, to compile its error messages
         new[k] = old[k]
     return new
-
-
-@njit(nogil=True, cache=True)
-def backward(
-    connection,
-    transposed,
-    gradient,
-    neuron,
-    unit,
-    offset,
-    in_unit,
-    in_offset,
-    steps,
-    first,
-    last,
-    delta,
-    inflow,
-    own_unit,
-    own_offset,
-    active_unit,
-    active_offset,
-    potential,
-    slope,
-    coefficient,
-    gathered,
-):
-    """Walks samples first:last backwards (eq. 9-12): δ[t] = c[t+1] + α δ[t+1].
-
-    Gathers ε at the active inputs, or scatters it, and sums ∇W by spikes unless `trace` does (`plan.py`).
-    What an argument of None makes superfluous is not compiled.
-
-    Args:
-        connection: kernel form of the connection where ε is gathered, else None.
-        transposed: kernel form of its transpose where ε is scattered, else None.
-        gradient: form of the connection, added to: ∇W (and ∇bias) of this range; None where it is traced.
-        neuron: kernel form of the neuron.
-        unit: (n_events,) input units.
-        offset: (B*T + 1,) bounds of the rows in `unit`.
-        in_unit: (n_active_in,) active input units.
-        in_offset: (B*T + 1,) bounds of their rows; (0,) where ε at the inputs is not wanted.
-        steps: T.
-        first: first sample.
-        last: one past the last sample.
-        delta: (n,), n_out padded to whole blocks; scratch.
-        inflow: (n,), n_in padded to whole blocks where ε is scattered; scratch.
-        own_unit: (n_spikes,) the layer's spikes.
-        own_offset: (B*T + 1,) bounds of their rows.
-        active_unit: (n_active,) the layer's active units.
-        active_offset: (B*T + 1,) bounds of their rows.
-        potential: (n_active,) V there.
-        slope: (n_active,) g there.
-        coefficient: (n_active,) ε g there; completed to c where the reset is differentiated.
-        gathered: (n_active_in,), written: ε at the active inputs.
-    """
-    one = neuron.alpha / neuron.alpha
-    for sample in range(first, last):
-        row = sample * steps
-        if len(in_offset):
-            gathered[in_offset[row] : in_offset[row + steps]] = 0
-        delta[:] = 0
-        inflow[:] = 0
-        scale = one
-        live = False  # whether δ can be other than zero yet
-        for above in range(row + steps - 1, row, -1):
-            start, stop = active_offset[above], active_offset[above + 1]
-            live = live or start < stop
-            if not live:
-                continue
-            inject(neuron, delta, scale, active_unit, start, stop, potential, slope, coefficient)
-            cut(neuron, delta, own_unit, own_offset[above], own_offset[above + 1])
-            scale *= neuron.alpha
-            if scale < SMALLEST_SCALE:
-                fold(delta, scale)
-                fold(inflow, scale)
-                scale = one
-            factor = one / scale
-            if gradient is not None or connection is not None:
-                for k in range(start, stop):
-                    add_alone(delta, active_unit[k], coefficient[k] * factor)
-            if transposed is not None:
-                scatter(transposed, inflow, active_unit, coefficient, start, stop, factor)
-            if gradient is not None:
-                accumulate(gradient, delta, unit, None, offset[above - 1], offset[above], scale)
-            if len(in_offset):
-                start, stop = in_offset[above - 1], in_offset[above]
-                if connection is not None:
-                    gather(connection, delta, in_unit, start, stop, scale, gathered)
-                else:
-                    for k in range(start, stop):
-                        gathered[k] = inflow[in_unit[k]] * scale
-
-
-@njit(nogil=True, cache=True)
-def trace(
-    gradient,
-    neuron,
-    unit,
-    offset,
-    steps,
-    first,
-    last,
-    filtered,
-    active_unit,
-    active_offset,
-    coefficient,
-):
-    """Walks samples first:last forwards (eq. 9-10): ∇W_ij = Σ_t c_j[t] trace_i[t].
-
-    trace_i[t] = α trace_i[t-1] + S_i[t-1], for one step at a time: no trace is kept (`plan.py`).
-
-    Args:
-        gradient: form of the transposed connection, added to: ∇W of this range.
-        neuron: kernel form of the neuron.
-        unit: (n_events,) input units.
-        offset: (B*T + 1,) bounds of the rows in `unit`.
-        steps: T.
-        first: first sample.
-        last: one past the last sample.
-        filtered: (n,), n_in padded to whole blocks; scratch, holds the trace.
-        active_unit: (n_active,) the layer's active units.
-        active_offset: (B*T + 1,) bounds of their rows.
-        coefficient: (n_active,) c there.
-    """
-    one = neuron.alpha / neuron.alpha
-    for sample in range(first, last):
-        filtered[:] = 0
-        scale = one
-        for row in range(sample * steps + 1, (sample + 1) * steps):
-            scale *= neuron.alpha
-            if scale < SMALLEST_SCALE:
-                fold(filtered, scale)
-                scale = one
-            for k in range(offset[row - 1], offset[row]):
-                add_alone(filtered, unit[k], one / scale)
-            start, stop = active_offset[row], active_offset[row + 1]
-            accumulate(gradient, filtered, active_unit, coefficient, start, stop, scale)

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sparsespike.backends.cpu.lif import NONE, SUBTRACT, ZERO, LIFConstants
-from sparsespike.backends.cpu.linear import LinearWeight
-from sparsespike.backends.cpu.simd import aligned, padded
+from sparsespike.backends.cpu.linear import LinearWeight, TiledWeight
+from sparsespike.backends.cpu.simd import FOUR, aligned, lanes_of, padded
 from sparsespike.neurons import LIF, Readout
 
 # A neuron without memory leaks by this: what is left of its potential is below any rounding.
@@ -24,6 +24,11 @@ def units(unit: Tensor) -> NDArray:
     return unit.numpy().view(np.uint32)
 
 
+def bounds(offset: Tensor) -> NDArray:
+    """Bounds of rows as kernels take them: unsigned, for the same reason."""
+    return offset.numpy().view(np.uint64)
+
+
 def weights(parameter: list[Tensor]) -> LinearWeight:
     """The parameters of a connection; no copy where rows fill whole blocks already."""
     weight = _padded_rows(parameter[0].detach().t())
@@ -32,9 +37,21 @@ def weights(parameter: list[Tensor]) -> LinearWeight:
     return LinearWeight(weight, _padded_rows(parameter[1].detach()[None])[0])
 
 
-def transposed(weight: Tensor) -> LinearWeight:
+def tiled(weight: Tensor) -> TiledWeight:
     """The connection that leads from each unit back to its inputs."""
-    return LinearWeight(_padded_rows(weight.detach()), None)
+    array = weight.detach().numpy()
+    n_out, n_in = array.shape
+    whole = aligned((n_out, padded(n_in, array.dtype)), array.dtype, None)
+    n, width, flat = whole.shape[1], lanes_of(array.dtype), whole.reshape(-1)
+    at = 0
+    while at < n:
+        columns = FOUR * width if at + FOUR * width <= n else width
+        tile = flat[n_out * at : n_out * (at + columns)].reshape(n_out, columns)
+        part = array[:, at : at + columns]
+        tile[:, : part.shape[1]] = part
+        tile[:, part.shape[1] :] = 0
+        at += columns
+    return TiledWeight(whole)
 
 
 def room(parameter: list[Tensor], *, transposed: bool = False) -> LinearWeight:

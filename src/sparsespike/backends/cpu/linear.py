@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 from numba import njit, types
 from numba.extending import overload
 from numpy.typing import NDArray
 
+from sparsespike.backends.cpu.grouped import ONE, ROWS, group
 from sparsespike.backends.cpu.simd import (
+    FOUR,
+    folded,
     lanes,
     load,
+    load_four,
     plus,
     scaled,
     store,
     times,
     total,
+    totals,
 )
-from sparsespike.backends.cpu.verbs import INLINE, accumulate, gather, scatter
+from sparsespike.backends.cpu.verbs import INLINE, accumulate, bring, collect, gather, scatter
 
 
 class LinearWeight(NamedTuple):
@@ -32,6 +38,17 @@ class LinearWeight(NamedTuple):
     bias: NDArray | None
 
 
+class TiledWeight(NamedTuple):
+    """A transposed `Linear`, by tiles of four blocks of columns, then of one: what is used together is near.
+
+    Attributes:
+        tiled: (n_out, n) in size; n is n_in padded with zeros to whole blocks. The tile that begins at
+            column `at` is a C-contiguous (n_out, columns of the tile) at n_out * at.
+    """
+
+    tiled: NDArray
+
+
 def _is_linear(connection) -> bool:
     return getattr(connection, "instance_class", None) is LinearWeight
 
@@ -39,46 +56,6 @@ def _is_linear(connection) -> bool:
 def _has_bias(connection) -> bool:
     # Decided when compiling: a test at run time made the loop without bias twice as slow.
     return not isinstance(connection[1], types.NoneType)
-
-
-@njit(**INLINE)
-def _part(weight, at, coefficient, k):
-    """The weight's block at the flat index `at`, times coefficient[k] if there are any."""
-    if coefficient is None:
-        return load(weight, at)
-    return scaled(load(weight, at), coefficient[k])
-
-
-@njit(**INLINE)
-def _scatter_rows(weight, current, unit, coefficient, start, stop, factor):
-    """current += factor * the sum of the weight's rows unit[start:stop], in four blocks at a time."""
-    if start == stop:
-        return
-    n, width = weight.shape[1], lanes(weight)
-    at = 0
-    while at + 4 * width <= n:
-        p = unit[start] * n + at
-        a = _part(weight, p, coefficient, start)
-        b = _part(weight, p + width, coefficient, start)
-        c = _part(weight, p + 2 * width, coefficient, start)
-        d = _part(weight, p + 3 * width, coefficient, start)
-        for k in range(start + 1, stop):
-            p = unit[k] * n + at
-            a = plus(a, _part(weight, p, coefficient, k))
-            b = plus(b, _part(weight, p + width, coefficient, k))
-            c = plus(c, _part(weight, p + 2 * width, coefficient, k))
-            d = plus(d, _part(weight, p + 3 * width, coefficient, k))
-        _add_at(current, at, a, factor)
-        _add_at(current, at + width, b, factor)
-        _add_at(current, at + 2 * width, c, factor)
-        _add_at(current, at + 3 * width, d, factor)
-        at += 4 * width
-    while at < n:
-        a = _part(weight, unit[start] * n + at, coefficient, start)
-        for k in range(start + 1, stop):
-            a = plus(a, _part(weight, unit[k] * n + at, coefficient, k))
-        _add_at(current, at, a, factor)
-        at += width
 
 
 @njit(**INLINE)
@@ -90,26 +67,77 @@ def _strength(coefficient, k, factor):
 
 
 @njit(**INLINE)
-def _accumulate_rows(weight, vector, unit, coefficient, start, stop, factor):
-    """Each of the weight's rows unit[start:stop] += factor * vector, in four blocks at a time."""
+def _add_at(row, at, part, old, factor):
+    """row[at:] = old + factor * part."""
+    store(row, at, plus(old, scaled(part, factor)))
+
+
+@njit(**INLINE)
+def _sum(load, weight, base, n, unit, coefficient, start, stop):
+    """The sum over the events start:stop, start < stop, of the parts at base + unit * n of the weight."""
+    if coefficient is None:
+        a = load(weight, base + unit[start] * n)
+        for k in range(start + ONE, stop):
+            a = plus(a, load(weight, base + unit[k] * n))
+    else:
+        a = scaled(load(weight, base + unit[start] * n), coefficient[start])
+        for k in range(start + ONE, stop):
+            a = plus(a, scaled(load(weight, base + unit[k] * n), coefficient[k]))
+    return a
+
+
+@njit(**INLINE)
+def _scatter_rows(weight, current, unit, start, stop, factor):
+    """current += factor * the sum of the weight's rows unit[start:stop], four blocks at a time."""
     if start == stop:
         return
     n, width = weight.shape[1], lanes(weight)
     at = 0
-    while at + 4 * width <= n:
-        a, b = load(vector, at), load(vector, at + width)
-        c, d = load(vector, at + 2 * width), load(vector, at + 3 * width)
+    while at + FOUR * width <= n:
+        a = _sum(load_four, weight, at, n, unit, None, start, stop)
+        _add_at(current, at, a, load_four(current, at), factor)
+        at += FOUR * width
+    while at < n:
+        a = _sum(load, weight, at, n, unit, None, start, stop)
+        _add_at(current, at, a, load(current, at), factor)
+        at += width
+
+
+@njit(nogil=True, cache=True)
+def _bring_rows(tiled, currents, unit, coefficient, bounds, n_rows):
+    n_out, n = tiled.shape
+    width = lanes(tiled)
+    n_tiled = n // (FOUR * width) * (FOUR * width)
+    for at in range(0, n_tiled, FOUR * width):
+        for r in range(n_rows):
+            start, stop = bounds[0, r], bounds[1, r]
+            a = _sum(load_four, tiled, at * n_out, FOUR * width, unit, coefficient, start, stop)
+            store(currents, r * n + at, a)
+    for at in range(n_tiled, n, width):
+        for r in range(n_rows):
+            start, stop = bounds[0, r], bounds[1, r]
+            a = _sum(load, tiled, at * n_out, width, unit, coefficient, start, stop)
+            store(currents, r * n + at, a)
+
+
+@njit(**INLINE)
+def _accumulate_rows(weight, vector, unit, coefficient, start, stop, factor):
+    """Each of the weight's rows unit[start:stop] += factor * vector, four blocks at a time."""
+    if start == stop:
+        return
+    n, width = weight.shape[1], lanes(weight)
+    at = 0
+    while at + FOUR * width <= n:
+        a = load_four(vector, at)
         for k in range(start, stop):
-            p, strength = unit[k] * n + at, _strength(coefficient, k, factor)
-            _add_at(weight, p, a, strength)
-            _add_at(weight, p + width, b, strength)
-            _add_at(weight, p + 2 * width, c, strength)
-            _add_at(weight, p + 3 * width, d, strength)
-        at += 4 * width
+            p = unit[k] * n + at
+            _add_at(weight, p, a, load_four(weight, p), _strength(coefficient, k, factor))
+        at += FOUR * width
     while at < n:
         a = load(vector, at)
         for k in range(start, stop):
-            _add_at(weight, unit[k] * n + at, a, _strength(coefficient, k, factor))
+            p = unit[k] * n + at
+            _add_at(weight, p, a, load(weight, p), _strength(coefficient, k, factor))
         at += width
 
 
@@ -119,19 +147,13 @@ def _dot(weight, row, delta):
     n, width = weight.shape[1], lanes(weight)
     a = times(load(weight, row), load(delta, 0))
     at = width
-    if n >= 4 * width:
-        b = times(load(weight, row + width), load(delta, width))
-        c = times(load(weight, row + 2 * width), load(delta, 2 * width))
-        d = times(load(weight, row + 3 * width), load(delta, 3 * width))
-        at = 4 * width
-        while at + 4 * width <= n:
-            p = row + at
-            a = plus(a, times(load(weight, p), load(delta, at)))
-            b = plus(b, times(load(weight, p + width), load(delta, at + width)))
-            c = plus(c, times(load(weight, p + 2 * width), load(delta, at + 2 * width)))
-            d = plus(d, times(load(weight, p + 3 * width), load(delta, at + 3 * width)))
-            at += 4 * width
-        a = plus(plus(a, b), plus(c, d))
+    if n >= FOUR * width:
+        four = times(load_four(weight, row), load_four(delta, 0))
+        at = FOUR * width
+        while at + FOUR * width <= n:
+            four = plus(four, times(load_four(weight, row + at), load_four(delta, at)))
+            at += FOUR * width
+        a = folded(four)
     while at < n:
         a = plus(a, times(load(weight, row + at), load(delta, at)))
         at += width
@@ -139,31 +161,78 @@ def _dot(weight, row, delta):
 
 
 @njit(**INLINE)
-def _add_at(row, at, block, factor):
-    """row += factor * block, at the block's place."""
-    store(row, at, plus(load(row, at), scaled(block, factor)))
+def _four_dots(weight, unit, k, delta):
+    """<the weight's rows unit[k:k + 4], delta>, as a vector of four."""
+    n, width = weight.shape[1], lanes(weight)
+    p, q = unit[k] * n, unit[k + ONE] * n
+    r, s = unit[k + ONE + ONE] * n, unit[k + ONE + ONE + ONE] * n
+    x = load(delta, 0)
+    a, b = times(load(weight, p), x), times(load(weight, q), x)
+    c, d = times(load(weight, r), x), times(load(weight, s), x)
+    for at in range(width, n, width):
+        x = load(delta, at)
+        a, b = plus(a, times(load(weight, p + at), x)), plus(b, times(load(weight, q + at), x))
+        c, d = plus(c, times(load(weight, r + at), x)), plus(d, times(load(weight, s + at), x))
+    return totals(a, b, c, d)
 
 
 @njit(**INLINE)
 def _add(a, b, factor):
     """a += factor * b."""
     for at in range(0, a.shape[0], lanes(a)):
-        _add_at(a, at, load(b, at), factor)
+        _add_at(a, at, load(b, at), load(a, at), factor)
+
+
+@njit(**INLINE)
+def _add_kept(load, weight, at, width, kept):
+    """Adds the tiles at column `at` of the rows kept."""
+    n_in, n = weight.shape
+    delta, row, end, tile = kept.delta, kept.row, kept.end, ROWS * at
+    k = np.uint64(0)
+    for i in range(n_in):
+        last = end[i]
+        if k < last:
+            a = load(weight, i * n + at)
+            while k < last:
+                a = plus(a, load(delta, tile + np.intp(row[k]) * width))
+                k += ONE
+            store(weight, i * n + at, a)
+
+
+@njit(nogil=True, cache=True)
+def _collect_rows(weight, kept, unit):
+    """Adds the rows kept to the weight's rows of the inputs that meet them."""
+    group(kept, unit)
+    n, width = weight.shape[1], lanes(weight)
+    n_tiled = n // (FOUR * width) * (FOUR * width)
+    for at in range(0, n_tiled, FOUR * width):
+        _add_kept(load_four, weight, at, FOUR * width, kept)
+    for at in range(n_tiled, n, width):
+        _add_kept(load, weight, at, width, kept)
 
 
 @overload(scatter, jit_options=INLINE)
-def _scatter(connection, current, unit, coefficient, start, stop, factor):
+def _scatter(connection, current, unit, start, stop, factor):
     if not _is_linear(connection):
         return None
 
-    def kernel(connection, current, unit, coefficient, start, stop, factor):
-        _scatter_rows(connection.weight, current, unit, coefficient, start, stop, factor)
+    def kernel(connection, current, unit, start, stop, factor):
+        _scatter_rows(connection.weight, current, unit, start, stop, factor)
 
-    def biased(connection, current, unit, coefficient, start, stop, factor):
-        _scatter_rows(connection.weight, current, unit, coefficient, start, stop, factor)
+    def biased(connection, current, unit, start, stop, factor):
+        _scatter_rows(connection.weight, current, unit, start, stop, factor)
         _add(current, connection.bias, factor)
 
     return biased if _has_bias(connection) else kernel
+
+
+@overload(bring, jit_options=INLINE)
+def _bring(connection, currents, unit, coefficient, bounds, n_rows):
+    if getattr(connection, "instance_class", None) is not TiledWeight:
+        return None
+    return lambda connection, currents, unit, coefficient, bounds, n_rows: _bring_rows(
+        connection.tiled, currents, unit, coefficient, bounds, n_rows
+    )
 
 
 @overload(accumulate, jit_options=INLINE)
@@ -181,14 +250,25 @@ def _accumulate(connection, vector, unit, coefficient, start, stop, factor):
     return biased if _has_bias(connection) else kernel
 
 
+@overload(collect, jit_options=INLINE)
+def _collect(gradient, kept, unit):
+    if not _is_linear(gradient):
+        return None
+    return lambda gradient, kept, unit: _collect_rows(gradient.weight, kept, unit)
+
+
 @overload(gather, jit_options=INLINE)
 def _gather(connection, delta, unit, start, stop, factor, gathered):
     if not _is_linear(connection):
         return None
 
     def kernel(connection, delta, unit, start, stop, factor, gathered):
-        weight = connection.weight
-        for k in range(start, stop):
+        weight, k = connection.weight, start
+        while k + ONE + ONE + ONE < stop:
+            store(gathered, k, scaled(_four_dots(weight, unit, k, delta), factor))
+            k += ONE + ONE + ONE + ONE
+        while k < stop:
             gathered[k] = factor * _dot(weight, unit[k] * weight.shape[1], delta)
+            k += ONE
 
     return kernel

@@ -1,59 +1,111 @@
-"""Which form of a backward pass has fewer terms; both forms of each sum are equal (`docs/method.md`).
+"""Which form of a backward pass costs least; all forms of a sum are equal (`docs/method.md`).
 
     ∇W_ij  = Σ_{i spikes at t} δ_j[t]     = Σ_{j active at t} c_j[t] trace_i[t]       by spikes, or traced
-    ε_i[t] = <W_i, δ[t]>                  = Σ_j W_ij c_j[t+1] + α ε_i[t+1]            gathered, or scattered
+    ε_i[t] = <W_i, δ[t]>                  = Σ_j W_ij c_j[t+1] + α ε_i[t+1]            gathered, or spread
 
-Traced and scattered forms work on the transposed connection, and cost with the active entries of the
-layer: a narrow band makes them cheap. They are right where nothing but the leak acts on δ.
+Traced and spread forms work on the transposed connection, and cost with the active entries of the
+layer: a narrow band makes them cheap. They are right where nothing but the leak acts on δ. Spikes that come
+many to a step are grouped by input (`grouped.py`).
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
+from numba import njit
 from torch import Tensor
 
 from sparsespike.backends import Fired, Lists
+from sparsespike.backends.cpu import form
+from sparsespike.backends.cpu.grouped import EVENTS, ROWS
 from sparsespike.backends.cpu.lif import ZERO, LIFConstants
 from sparsespike.backends.cpu.simd import BLOCK
 
 # Nanoseconds, measured in the walks of 200 and 1000 units; only their ratios matter.
-ADD_TO_MEMORY = 0.85  # a block read, added to and written, as ∇W is
-ADD_TO_REGISTER = 0.45  # a block read and added
-DOT = 0.6, 4.0  # a block of a dot product, and the sum at its end
-ENTRY = 2.0  # one number added to a trace
+ADD_TO_MEMORY = 1.1  # a block read, added to and written, as ∇W is
+ADD_NEAR = 0.6  # a block of a tile of W read and added
+DOT_NEAR, DOT_FAR, DOT_END = (
+    0.6,
+    0.9,
+    2.5,
+)  # a block of a dot product, W within `NEAR` or not; its sum
+ADD_KEPT, KEEP, SUM_KEPT = (
+    0.4,
+    0.7,
+    2.5,
+)  # a block of a row kept: added, copied; of a row of ∇W, per group
+ENTRY = 3.0  # one number added to δ or a trace, or one event sorted into its group
+ROW = 8.0  # a row of events taken up
+PASS, READ = 2.0, 1.5  # a row passed, a number read, in the walk that spreads ε
 TRANSPOSE = 14.0  # a block of weights
+
+NEAR = 2**20  # bytes that a core's second cache holds
+
+AT_ONCE, GROUPED, TRACED = range(3)
 
 
 class Forms(NamedTuple):
     """How one backward pass computes its two sums.
 
     Attributes:
-        traced: ∇W from traces, else by input spikes.
-        scattered: ε of the inputs scattered, else gathered.
+        gradient: ∇W by spikes, AT_ONCE or GROUPED, or TRACED.
+        spread: ε of the inputs spread, else gathered.
     """
 
-    traced: bool
-    scattered: bool
+    gradient: int
+    spread: bool
 
 
 def forms(
     events: Lists, fired: Fired, parameter: list[Tensor], neuron: LIFConstants, need_input: bool
 ) -> Forms:
-    """The cheaper form of each sum, where there is a choice."""
-    if neuron.reset == ZERO:  # cuts δ
-        return Forms(False, False)
+    """The cheapest form of each sum, of those that are right."""
     n, n_in = parameter[0].shape
     lanes = BLOCK / parameter[0].element_size()
     blocks_in, blocks = n_in / lanes, n / lanes
     n_spikes, n_active = len(events.unit), len(fired.active_unit)
     n_active_in = len(events.active_unit) if need_input else 0
     transposing = TRANSPOSE * blocks_in * n
-    by_spikes = ADD_TO_MEMORY * blocks * n_spikes
-    tracing = ADD_TO_MEMORY * blocks_in * n_active + ENTRY * n_spikes + transposing
-    gathering = (DOT[0] * blocks + DOT[1]) * n_active_in
-    n_row = min(events.batch * events.steps, n_active)
-    per_entry = ADD_TO_REGISTER * n_active + ADD_TO_MEMORY * n_row
-    scattering = blocks_in * per_entry + transposing
-    simple = not neuron.attached and len(parameter) == 1
-    return Forms(simple and tracing < by_spikes, scattering < gathering)
+    plain = neuron.reset != ZERO  # which cuts δ
+    alone = len(parameter) == 1  # a bias takes every step's δ
+
+    n_rows, n_active_rows = (
+        _rows(form.bounds(offset)) for offset in (events.offset, fired.active_offset)
+    )
+    upkeep = ENTRY * n_active  # of δ
+    gradient = {AT_ONCE: upkeep + n_spikes * ADD_TO_MEMORY * blocks + n_rows * ROW}
+    if alone:
+        n_sums = n_in * max(n_rows / ROWS, n_spikes / EVENTS)
+        gradient[GROUPED] = (
+            upkeep
+            + n_spikes * (ADD_KEPT * blocks + ENTRY)
+            + n_rows * (KEEP * blocks + ROW)
+            + n_sums * SUM_KEPT * blocks
+        )
+    if alone and plain and not neuron.attached:
+        tracing = n_active * ADD_TO_MEMORY * blocks_in + n_active_rows * ROW
+        gradient[TRACED] = n_spikes * ENTRY + tracing + transposing
+    cost = {}
+    dot = DOT_NEAR if parameter[0].nbytes < NEAR else DOT_FAR
+    for how, nanoseconds in gradient.items():
+        gathering = n_active_in * (dot * blocks + DOT_END) + (upkeep if how == TRACED else 0)
+        cost[Forms(how, False)] = nanoseconds + gathering
+        if plain and need_input:
+            spreading = (
+                n_active * ADD_NEAR * blocks_in
+                + n_active_rows * (ADD_TO_MEMORY * blocks_in + ROW)
+                + events.batch * events.steps * PASS
+                + n_active_in * READ
+                + transposing
+            )
+            cost[Forms(how, True)] = nanoseconds + spreading
+    return min(cost, key=cost.__getitem__)
+
+
+@njit(nogil=True, cache=True)
+def _rows(offset):
+    """Rows that are not empty."""
+    n = 0
+    for row in range(len(offset) - 1):
+        n += offset[row] < offset[row + 1]
+    return n

@@ -31,7 +31,7 @@ def forward(connection, alpha, gain, unit, offset, first, last, state, potential
                 potential[sample, step, j] = state[j]
             for j in range(state.shape[0]):
                 state[j] *= alpha
-            scatter(connection, state, unit, None, offset[row + step], offset[row + step + 1], gain)
+            scatter(connection, state, unit, offset[row + step], offset[row + step + 1], gain)
 
 
 @njit(nogil=True, cache=True)
@@ -72,7 +72,8 @@ def backward(
     for sample in range(first, last):
         row = sample * steps
         if len(in_offset):
-            gathered[in_offset[row] : in_offset[row + steps]] = 0
+            for k in range(in_offset[row], in_offset[row + steps]):
+                gathered[k] = 0
         delta[:] = 0
         for step in range(steps - 2, -1, -1):
             for j in range(n_out):

@@ -2,7 +2,7 @@
 
 Numba's own loops over rows come with checks for overlapping arrays and a scalar tail, which cost more
 than the work at a few hundred neurons. Here a block of `BLOCK` bytes is one LLVM vector: a register of
-AVX2, half of one of AVX-512, two of NEON. Rows are padded to whole blocks, and are written in whole
+AVX-512, two of AVX2, four of NEON. Rows are padded to whole blocks, and are written in whole
 blocks only: a wide load waits for a narrow store to the same place, for longer than a step's work takes.
 """
 
@@ -29,10 +29,10 @@ def padded(n: int, dtype: np.dtype) -> int:
     return -(-n // lanes_of(dtype)) * lanes_of(dtype)
 
 
-def aligned(shape: tuple[int, ...], dtype: np.dtype, value: float = 0.0) -> np.ndarray:
-    """An array of this value whose blocks cross no cache line: torch aligns its memory, NumPy does not."""
-    kind = torch.float32 if dtype == np.float32 else torch.float64
-    return torch.full(shape, value, dtype=kind).numpy()
+def aligned(shape: tuple[int, ...], dtype: np.dtype, value: float | None = 0.0) -> np.ndarray:
+    """An array of this value (None: of any) whose blocks cross no cache line, as torch aligns its memory."""
+    whole = torch.empty(shape, dtype=torch.float32 if dtype == np.float32 else torch.float64)
+    return whole.numpy() if value is None else whole.fill_(value).numpy()
 
 
 class Vector(types.Type):
@@ -66,22 +66,29 @@ def lanes(typingctx, array):
     return types.intp(array), codegen
 
 
-@intrinsic
-def load(typingctx, array, index):
-    """The block that starts at the flat `index` of a C-contiguous array."""
-    vector = _vector_of(array)
+def _loader(blocks: int):
+    @intrinsic
+    def loader(typingctx, array, index):
+        block = _vector_of(array)
+        vector = Vector(block.dtype, blocks * block.lanes)
 
-    def codegen(context, builder, signature, args):
-        return builder.load(
-            _address(context, builder, signature, args, vector), align=_bytes(vector)
-        )
+        def codegen(context, builder, signature, args):
+            address = _address(context, builder, signature, args, vector)
+            return builder.load(address, align=_bytes(vector))
 
-    return vector(array, types.intp), codegen
+        return vector(array, types.intp), codegen
+
+    return loader
+
+
+FOUR = 4
+load = _loader(1)  # (array, index): the block that starts at the flat index of a C-contiguous array
+load_four = _loader(FOUR)  # the same for four blocks, in four registers
 
 
 @intrinsic
 def store(typingctx, array, index, block):
-    """Writes a block to the flat `index` of a C-contiguous array."""
+    """Writes one block, or four, to the flat `index` of a C-contiguous array."""
 
     def codegen(context, builder, signature, args):
         address = _address(context, builder, signature, args, block)
@@ -142,17 +149,45 @@ def alone(typingctx, value, index, array):
 
 
 @intrinsic
-def total(typingctx, block):
-    """The sum of a block's entries, as a scalar."""
+def folded(typingctx, four):
+    """The sum of four blocks, as one block."""
+    vector = Vector(four.dtype, four.lanes // FOUR)
 
     def codegen(context, builder, signature, args):
-        scalar, vector = args[0].type.element, args[0].type
-        kind = ir.FunctionType(scalar, (scalar, vector))
-        name = f"llvm.vector.reduce.fadd.v{block.lanes}f{block.dtype.bitwidth}"
+        return _folded(builder, args[0])
+
+    return vector(four), codegen
+
+
+@intrinsic
+def total(typingctx, block):
+    """The sum of the entries of one block, or of four, as a scalar."""
+
+    def codegen(context, builder, signature, args):
+        whole = args[0].type.count * _bytes(block) == BLOCK
+        vector = args[0] if whole else _folded(builder, args[0])
+        scalar = vector.type.element
+        kind = ir.FunctionType(scalar, (scalar, vector.type))
+        name = f"llvm.vector.reduce.fadd.v{vector.type.count}f{block.dtype.bitwidth}"
         function = cgutils.get_or_insert_function(builder.module, kind, name)
-        return builder.call(function, (ir.Constant(scalar, -0.0), args[0]), fastmath=FAST)
+        return builder.call(function, (ir.Constant(scalar, -0.0), vector), fastmath=FAST)
 
     return block.dtype(block), codegen
+
+
+@intrinsic
+def totals(typingctx, a, b, c, d):
+    """The sums of the entries of each of four blocks, as a vector of four."""
+    vector = Vector(a.dtype, FOUR)
+
+    def codegen(context, builder, signature, args):
+        while args[0].type.count > FOUR:
+            n = args[0].type.count // 2
+            args = [_sum_of(builder, x, x, range(n), range(n, 2 * n)) for x in args]
+        ab, cd = (_sum_of(builder, *args[k : k + 2], (0, 4, 2, 6), (1, 5, 3, 7)) for k in (0, 2))
+        return _sum_of(builder, ab, cd, (0, 1, 4, 5), (2, 3, 6, 7))
+
+    return vector(a, b, c, d), codegen
 
 
 @intrinsic
@@ -203,3 +238,21 @@ def _spread(builder, vector, value):
     first = builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
     zeros = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), [0] * vector.count)
     return builder.shuffle_vector(first, undefined, zeros)
+
+
+def _folded(builder, four):
+    """The sum of the quarters of a vector."""
+    n = four.type.count // 2
+    half = _sum_of(builder, four, four, range(n), range(n, 2 * n))
+    return _sum_of(builder, half, half, range(n // 2), range(n // 2, n))
+
+
+def _sum_of(builder, a, b, left, right):
+    """Entries `left` plus entries `right` of the vectors a and b, counted through."""
+    picked = [
+        builder.shuffle_vector(
+            a, b, ir.Constant(ir.VectorType(ir.IntType(32), len(places)), list(places))
+        )
+        for places in (left, right)
+    ]
+    return builder.fadd(*picked, flags=FAST)

@@ -99,27 +99,29 @@ def coefficients(kind, scale, peak, v_th, potential, grad, slope, coefficient, s
     one = scale / scale  # a literal would make float64 of float32
     zero = one - one
     half = one / (one + one)
+    # Unsigned: an index that may be negative is tested in every turn, and keeps the loop out of vectors.
+    begin, end = np.uint64(start), np.uint64(stop)
     if kind == FAST_SIGMOID:
-        for k in range(start, stop):
+        for k in range(begin, end):
             root = one / (abs(potential[k] - v_th) / scale + one)
             slope[k] = peak * root * root
     elif kind == TRIANGLE:
-        for k in range(start, stop):
+        for k in range(begin, end):
             slope[k] = peak * max(zero, one - abs(potential[k] - v_th) / scale)
     elif kind == BOXCAR:
-        for k in range(start, stop):
+        for k in range(begin, end):
             slope[k] = peak if abs(potential[k] - v_th) / scale < one else zero
     elif kind == ATAN:
-        for k in range(start, stop):
+        for k in range(begin, end):
             x = (potential[k] - v_th) / scale
             slope[k] = peak / (one + x * x)
     elif kind == SIGMOID:
-        for k in range(start, stop):
+        for k in range(begin, end):
             tail = math.exp(-abs(potential[k] - v_th) / scale)
             slope[k] = peak * tail / ((one + tail) * (one + tail))
     elif kind == GAUSSIAN:
-        for k in range(start, stop):
+        for k in range(begin, end):
             x = (potential[k] - v_th) / scale
             slope[k] = peak * math.exp(-half * x * x)
-    for k in range(start, stop):
+    for k in range(begin, end):
         coefficient[k] = grad[k] * slope[k]

@@ -1,9 +1,9 @@
 """The verbs that the drivers call; Numba resolves them by the type of their first argument.
 
-A connection is three verbs, and so is a neuron. A kind of connection or neuron gives its kernels in a file
-of its own (`linear.py`, `lif.py`), each an `overload` for its NamedTuple; every driver then runs with it,
-and is compiled and cached on disk per combination. A state is kept as
-`scale * state` and `factor` is 1 / scale, the lazy leak (`drive.py`).
+A connection is three verbs (five where `plan.py` is to have a choice), and so is a neuron. A kind of
+connection or neuron gives its kernels in a file of its own (`linear.py`, `lif.py`), each an `overload` for
+its NamedTuple; every driver then runs with it, and is compiled and cached on disk per combination. A state
+is kept as `scale * state` and `factor` is 1 / scale, the lazy leak (`drive.py`).
 """
 
 from __future__ import annotations
@@ -13,10 +13,21 @@ from __future__ import annotations
 INLINE = {"forceinline": True}
 
 
-def scatter(connection, current, unit, coefficient, start, stop, factor):
-    """current += factor * what the input events unit[start:stop] bring in one step.
+def scatter(connection, current, unit, start, stop, factor):
+    """current += factor * what the input events unit[start:stop] bring in one step."""
+    raise NotImplementedError
 
-    Each as strong as its `coefficient` says, or all of strength 1 where that is None.
+
+def bring(connection, currents, unit, coefficient, bounds, n_rows):
+    """currents[r] = what the events unit[bounds[0, r]:bounds[1, r]] bring, each times its coefficient.
+
+    Args:
+        connection: form of a transposed connection.
+        currents: (rows, n).
+        unit: (n_events,).
+        coefficient: (n_events,).
+        bounds: (2, rows).
+        n_rows: how many of the rows.
     """
     raise NotImplementedError
 
@@ -27,6 +38,11 @@ def accumulate(connection, vector, unit, coefficient, start, stop, factor):
     `vector` is δ and the events are input spikes; or, in the gradient of the transposed connection, `vector`
     is the trace of the inputs and the events are active entries, each with its `coefficient`.
     """
+    raise NotImplementedError
+
+
+def collect(gradient, kept, unit):
+    """Adds the rows of δ that were kept for events (`grouped.py`) to the gradient, and forgets them."""
     raise NotImplementedError
 
 

@@ -1,0 +1,308 @@
+"""The walks of a spiking layer back over time (Prop. 1), in the lazy leak of `drive.py`.
+
+Each sum has forms of which `plan.py` takes the cheapest: ∇W by input spikes, at once or grouped, or from a
+trace; ε gathered at the active inputs, or spread from the layer's own active entries.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from sparsespike.backends.cpu.drive import SMALLEST_SCALE, fold
+from sparsespike.backends.cpu.grouped import ROWS, full, keep
+from sparsespike.backends.cpu.simd import add_alone, lanes, load, plus, scaled, store
+from sparsespike.backends.cpu.verbs import INLINE, accumulate, bring, collect, cut, gather, inject
+
+LISTED = 1024  # rows that `spread` takes up at a time
+
+
+@njit(nogil=True, cache=True)
+def backward(
+    connection,
+    gradient,
+    kept,
+    neuron,
+    unit,
+    offset,
+    in_unit,
+    in_offset,
+    steps,
+    first,
+    last,
+    delta,
+    own_unit,
+    own_offset,
+    active_unit,
+    active_offset,
+    potential,
+    slope,
+    coefficient,
+    gathered,
+):
+    """Walks samples first:last backwards (eq. 9-12): δ[t] = c[t+1] + α δ[t+1].
+
+    Sums ∇W by spikes unless `trace` does, gathers ε at the active inputs unless `spread` does, and completes
+    c. What an argument of None makes superfluous is not compiled.
+
+    Args:
+        connection: kernel form of the connection where ε is gathered, else None.
+        gradient: form of the connection, added to: ∇W (and ∇bias) of this range; None where it is traced.
+        kept: room for rows of δ where ∇W is summed in groups, else None.
+        neuron: kernel form of the neuron.
+        unit: (n_events,) input units.
+        offset: (B*T + 1,) bounds of the rows in `unit`.
+        in_unit: (n_active_in,) active input units.
+        in_offset: (B*T + 1,) bounds of their rows.
+        steps: T.
+        first: first sample.
+        last: one past the last sample.
+        delta: (n,), n_out padded to whole blocks; scratch.
+        own_unit: (n_spikes,) the layer's spikes.
+        own_offset: (B*T + 1,) bounds of their rows.
+        active_unit: (n_active,) the layer's active units.
+        active_offset: (B*T + 1,) bounds of their rows.
+        potential: (n_active,) V there.
+        slope: (n_active,) g there.
+        coefficient: (n_active,) ε g there; completed to c where the reset is differentiated.
+        gathered: (n_active_in,), written: ε at the active inputs.
+    """
+    at = Backward(last * steps - 1, neuron.alpha / neuron.alpha, False)
+    while at.above >= first * steps:
+        at = _walk_back(
+            connection,
+            gradient,
+            kept,
+            neuron,
+            unit,
+            offset,
+            in_unit,
+            in_offset,
+            steps,
+            first * steps,
+            delta,
+            own_unit,
+            own_offset,
+            active_unit,
+            active_offset,
+            potential,
+            slope,
+            coefficient,
+            gathered,
+            at,
+        )
+        if kept is not None:
+            collect(gradient, kept, unit)
+
+
+class Backward(NamedTuple):
+    """Where a backward walk stands.
+
+    Attributes:
+        above: sample * T + step, the next row of the layer's own entries to take; at the end, one before.
+        scale: δ = scale * delta.
+        live: whether δ can be other than zero yet.
+    """
+
+    above: int
+    scale: np.floating
+    live: bool
+
+
+@njit(cache=True)
+def _walk_back(
+    connection,
+    gradient,
+    kept,
+    neuron,
+    unit,
+    offset,
+    in_unit,
+    in_offset,
+    steps,
+    end,
+    delta,
+    own_unit,
+    own_offset,
+    active_unit,
+    active_offset,
+    potential,
+    slope,
+    coefficient,
+    gathered,
+    at,
+):
+    """Walks back from `at` past row `end`, or to where no more rows can be kept."""
+    above, scale, live = at
+    one = neuron.alpha / neuron.alpha
+    step = above % steps
+    while above >= end:
+        if step == steps - 1:  # a new sample
+            if connection is not None:
+                for k in range(in_offset[above - step], in_offset[above + 1]):
+                    gathered[k] = 0
+            delta[:] = 0
+            scale = one
+            live = False
+        if step == 0:  # the input of the last step, the next row down, reaches nothing
+            above -= 1
+            step = steps - 1
+            continue
+        start, stop = active_offset[above], active_offset[above + 1]
+        live = live or start < stop
+        if live:
+            if kept is not None and full(kept, offset[above] - offset[above - 1]):
+                break
+            inject(neuron, delta, scale, active_unit, start, stop, potential, slope, coefficient)
+            cut(neuron, delta, own_unit, own_offset[above], own_offset[above + 1])
+            scale *= neuron.alpha
+            if scale < SMALLEST_SCALE:
+                fold(delta, scale)
+                scale = one
+            factor = one / scale
+            for k in range(start, stop):
+                add_alone(delta, active_unit[k], coefficient[k] * factor)
+            start, stop = offset[above - 1], offset[above]
+            if kept is not None:
+                keep(kept, delta, scale, start, stop)
+            elif gradient is not None:
+                accumulate(gradient, delta, unit, None, start, stop, scale)
+            if connection is not None:
+                start, stop = in_offset[above - 1], in_offset[above]
+                gather(connection, delta, in_unit, start, stop, scale, gathered)
+        above -= 1
+        step -= 1
+    return Backward(above, scale, live)
+
+
+@njit(nogil=True, cache=True)
+def trace(
+    gradient,
+    neuron,
+    unit,
+    offset,
+    steps,
+    first,
+    last,
+    filtered,
+    active_unit,
+    active_offset,
+    coefficient,
+):
+    """Walks samples first:last forwards (eq. 9-10): ∇W_ij = Σ_t c_j[t] trace_i[t].
+
+    trace_i[t] = α trace_i[t-1] + S_i[t-1], for one step at a time: no trace is kept (`plan.py`).
+
+    Args:
+        gradient: form of the transposed connection, added to: ∇W of this range.
+        neuron: kernel form of the neuron.
+        unit: (n_events,) input units.
+        offset: (B*T + 1,) bounds of the rows in `unit`.
+        steps: T.
+        first: first sample.
+        last: one past the last sample.
+        filtered: (n,), n_in padded to whole blocks; scratch, holds the trace.
+        active_unit: (n_active,) the layer's active units.
+        active_offset: (B*T + 1,) bounds of their rows.
+        coefficient: (n_active,) c there.
+    """
+    one = neuron.alpha / neuron.alpha
+    for sample in range(first, last):
+        filtered[:] = 0
+        scale = one
+        for row in range(sample * steps + 1, (sample + 1) * steps):
+            scale *= neuron.alpha
+            if scale < SMALLEST_SCALE:
+                fold(filtered, scale)
+                scale = one
+            for k in range(offset[row - 1], offset[row]):
+                add_alone(filtered, unit[k], one / scale)
+            start, stop = active_offset[row], active_offset[row + 1]
+            accumulate(gradient, filtered, active_unit, coefficient, start, stop, scale)
+
+
+@njit(nogil=True, cache=True)
+def spread(
+    transposed,
+    neuron,
+    in_unit,
+    in_offset,
+    steps,
+    first,
+    last,
+    inflow,
+    brought,
+    bounds,
+    listed,
+    active_unit,
+    active_offset,
+    coefficient,
+    gathered,
+):
+    """Walks samples first:last backwards (eq. 12): ε_i[t] = Σ_j W_ij c_j[t+1] + α ε_i[t+1].
+
+    Args:
+        transposed: kernel form of the connection back from each unit to its inputs.
+        neuron: kernel form of the neuron.
+        in_unit: (n_active_in,) active input units.
+        in_offset: (B*T + 1,) bounds of their rows.
+        steps: T.
+        first: first sample.
+        last: one past the last sample.
+        inflow: (n,), n_in padded to whole blocks; scratch, holds ε.
+        brought: (ROWS, n); scratch, Σ_j W_ij c_j of many rows.
+        bounds: (2, ROWS); scratch, of the active entries of these rows.
+        listed: (LISTED,); scratch, rows where anything happens.
+        active_unit: (n_active,) the layer's active units.
+        active_offset: (B*T + 1,) bounds of their rows.
+        coefficient: (n_active,) c there.
+        gathered: (n_active_in,), written: ε at the active inputs.
+    """
+    one = neuron.alpha / neuron.alpha
+    scale = one
+    at = last * steps  # the row that the state belongs to
+    begin = at  # of the sample that it belongs to
+    below = at - 1
+    while below >= first * steps:
+        n_listed = n_rows = 0
+        while below >= first * steps and n_listed < LISTED and n_rows < ROWS:
+            start, stop = active_offset[below], active_offset[below + 1]
+            if start < stop:
+                bounds[0, n_rows], bounds[1, n_rows] = start, stop
+                n_rows += 1
+            if start < stop or in_offset[below] < in_offset[below + 1]:
+                listed[n_listed] = below
+                n_listed += 1
+            below -= 1
+        bring(transposed, brought, active_unit, coefficient, bounds, n_rows)
+        n_rows = 0
+        for i in range(n_listed):
+            row = listed[i]
+            if row < begin:
+                while row < begin:
+                    begin -= steps
+                inflow[:] = 0
+                scale = one
+                at = begin + steps - 1
+            while at > row:
+                at -= 1
+                scale *= neuron.alpha
+                if scale < SMALLEST_SCALE:
+                    fold(inflow, scale)
+                    scale = one
+            for k in range(in_offset[row], in_offset[row + 1]):
+                gathered[k] = inflow[in_unit[k]] * scale
+            if active_offset[row] < active_offset[row + 1]:  # they come in one step later
+                add_row(inflow, brought, n_rows, one / (scale * neuron.alpha))
+                n_rows += 1
+
+
+@njit(**INLINE)
+def add_row(inflow, brought, row, factor):
+    """inflow += factor * brought[row]."""
+    n = inflow.shape[0]
+    for at in range(0, n, lanes(inflow)):
+        block = scaled(load(brought, row * n + at), factor)
+        store(inflow, at, plus(load(inflow, at), block))
