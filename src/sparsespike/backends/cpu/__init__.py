@@ -90,7 +90,7 @@ def spiking_backward(
     # As many forms of the weights as are needed: each is as large as the gradient.
     connection = form.weights(parameter) if wanted and not spread else None
     transposed = form.tiled(parameter[0]) if wanted and spread else None
-    slope_of = surrogate.kernel(spec.neuron, fired.potential, grad_value)
+    slope_of = surrogate.kernel(spec.neuron, fired.potential, grad_value, neuron.attached)
     own = form.units(fired.unit), form.bounds(fired.offset)
     active = form.units(fired.active_unit), form.bounds(fired.active_offset)
 

@@ -65,7 +65,7 @@ def backward(
         active_unit: (n_active,) the layer's active units.
         active_offset: (B*T + 1,) bounds of their rows.
         potential: (n_active,) V there.
-        slope: (n_active,) g there.
+        slope: (n_active,) g there, where the reset is differentiated, else None.
         coefficient: (n_active,) ε g there; completed to c where the reset is differentiated.
         gathered: (n_active_in,), written: ε at the active inputs.
     """
@@ -156,7 +156,7 @@ def _walk_back(
             if kept is not None and full(kept, offset[above] - offset[above - 1]):
                 break
             inject(neuron, delta, scale, active_unit, start, stop, potential, slope, coefficient)
-            cut(neuron, delta, own_unit, own_offset[above], own_offset[above + 1])
+            cut(neuron, delta, own_unit, own_offset, above)
             scale *= neuron.alpha
             if scale < SMALLEST_SCALE:
                 fold(delta, scale)

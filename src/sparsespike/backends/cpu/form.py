@@ -76,22 +76,25 @@ def total(
 
     With `transposed` the gradients are those of the transposed connection.
     """
-    weight, bias = gradients[0]
-    for part in gradients[1:]:
-        weight += part.weight
-        if bias is not None:
-            bias += part.bias
-    summed_weight = torch.from_numpy(weight)
-    whole = [summed_weight if transposed else summed_weight.t()]
-    if bias is not None:
-        whole.append(torch.from_numpy(bias))
-    summed = []
-    for like, padded_sum in zip(parameter, whole, strict=True):
-        part = padded_sum[tuple(slice(size) for size in like.shape)]
-        if part.stride() != like.stride():
-            part = torch.empty_like(like).copy_(part)
-        summed.append(part)
+    weights, biases = zip(*gradients, strict=True)
+    gradient = torch.empty_like(parameter[0])
+    into = gradient if transposed else gradient.t()
+    summed = [gradient]
+    _sum_into(into.numpy(), [weight[:, : into.shape[1]] for weight in weights])
+    if len(parameter) > 1:
+        summed.append(torch.empty_like(parameter[1]))
+        _sum_into(summed[1].numpy(), [bias[: summed[1].shape[0]] for bias in biases])
     return summed
+
+
+def _sum_into(whole: NDArray, parts: list[NDArray]) -> None:
+    """whole = the sum of the parts, in their order."""
+    if len(parts) == 1:
+        whole[...] = parts[0]
+    else:
+        np.add(parts[0], parts[1], out=whole)
+    for part in parts[2:]:
+        whole += part
 
 
 @lru_cache(maxsize=256)
@@ -124,6 +127,7 @@ def _padded_rows(matrix: Tensor) -> NDArray:
     n_row, n = array.shape
     if padded(n, array.dtype) == n and array.flags.c_contiguous:
         return array
-    whole = aligned((n_row, padded(n, array.dtype)), array.dtype)
+    whole = aligned((n_row, padded(n, array.dtype)), array.dtype, None)
     whole[:, :n] = array
+    whole[:, n:] = 0
     return whole

@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 from numba.extending import overload
 
-from sparsespike.backends.cpu.simd import above, add_alone, lanes, load, lowest_bit
+from sparsespike.backends.cpu.simd import above, add_alone, lanes, load, lowered, lowest_bit, store
 from sparsespike.backends.cpu.verbs import INLINE, cut, fire, inject
 
 SUBTRACT, ZERO, NONE = 0, 1, 2
@@ -45,9 +45,7 @@ def _is_lif(neuron) -> bool:
 
 
 @njit(**INLINE)
-def _list(
-    word, at, neuron, state, scale, jump, unit, n_spikes, active_unit, potential, value, n_active
-):
+def _list(word, at, neuron, state, scale, unit, n_spikes, active_unit, potential, value, n_active):
     """Appends the neurons whose bit is set in `word`, counted from `at`, where they fire or are active."""
     while word:
         j = at + lowest_bit(word)
@@ -62,8 +60,6 @@ def _list(
         n_active += abs(distance) < neuron.b_th
         unit[n_spikes] = j
         n_spikes += fired
-        if neuron.reset == SUBTRACT:  # due in the next step, when scale has lost an alpha
-            add_alone(state, j, -jump * fired)
         if fired and neuron.reset == ZERO:
             add_alone(state, j, neuron.v_reset / scale - state[j])
     return n_spikes, n_active
@@ -78,6 +74,7 @@ def _fire(neuron, state, scale, factor, unit, n_spikes, active_unit, potential, 
         neuron, state, scale, factor, unit, n_spikes, active_unit, potential, value, n_active
     ):
         level = neuron.floor * factor
+        # Due in the next step, when scale has lost an alpha.
         jump = neuron.jump * factor / neuron.alpha
         n, width = state.shape[0], lanes(state)
         before, at = n_active + n_spikes, 0
@@ -88,13 +85,13 @@ def _fire(neuron, state, scale, factor, unit, n_spikes, active_unit, potential, 
                     word |= above(load(state, at + k * width), level) << np.uint64(k * width)
                 n_bits = 4 * width
             if word:
+                spikes_before = n_spikes
                 n_spikes, n_active = _list(
                     word,
                     at,
                     neuron,
                     state,
                     scale,
-                    jump,
                     unit,
                     n_spikes,
                     active_unit,
@@ -102,6 +99,9 @@ def _fire(neuron, state, scale, factor, unit, n_spikes, active_unit, potential, 
                     value,
                     n_active,
                 )
+                if neuron.reset == SUBTRACT and n_spikes > spikes_before:
+                    for k in range(at, at + n_bits, width):
+                        store(state, k, lowered(load(state, k), scale, neuron.v_th, jump))
             at += n_bits
         return n_spikes, n_active, n_active + n_spikes > before
 
@@ -115,7 +115,7 @@ def _inject(neuron, delta, scale, unit, start, stop, potential, slope, coefficie
 
     def kernel(neuron, delta, scale, unit, start, stop, potential, slope, coefficient):
         # c = g (ε + δ[t+1] dV[t+2]/dS[t+1])
-        if neuron.attached:
+        if slope is not None:  # the reset is differentiated
             for k in range(start, stop):
                 if neuron.reset == SUBTRACT:
                     kick = -neuron.jump
@@ -127,13 +127,13 @@ def _inject(neuron, delta, scale, unit, start, stop, potential, slope, coefficie
 
 
 @overload(cut, jit_options=INLINE)
-def _cut(neuron, delta, unit, start, stop):
+def _cut(neuron, delta, unit, offset, row):
     if not _is_lif(neuron):
         return None
 
-    def kernel(neuron, delta, unit, start, stop):
+    def kernel(neuron, delta, unit, offset, row):
         if neuron.reset == ZERO:
-            for k in range(start, stop):
+            for k in range(offset[row], offset[row + 1]):
                 add_alone(delta, unit[k], -delta[unit[k]])
 
     return kernel

@@ -193,10 +193,18 @@ def _add_kept(load, weight, at, width, kept):
         last = end[i]
         if k < last:
             a = load(weight, i * n + at)
-            while k < last:
+            b = load(
+                delta, tile + np.intp(row[k]) * width
+            )  # two sums: each waits for its last addition
+            k += ONE
+            while k + ONE < last:
+                a = plus(a, load(delta, tile + np.intp(row[k]) * width))
+                b = plus(b, load(delta, tile + np.intp(row[k + ONE]) * width))
+                k += ONE + ONE
+            if k < last:
                 a = plus(a, load(delta, tile + np.intp(row[k]) * width))
                 k += ONE
-            store(weight, i * n + at, a)
+            store(weight, i * n + at, plus(a, b))
 
 
 @njit(nogil=True, cache=True)

@@ -202,6 +202,18 @@ def above(typingctx, block, level):
 
 
 @intrinsic
+def lowered(typingctx, block, scale, level, amount):
+    """The block less `amount` in the entries where scale * entry > level."""
+
+    def codegen(context, builder, signature, args):
+        scale, level, amount = (_spread(builder, args[0].type, value) for value in args[1:])
+        over = builder.fcmp_ordered(">", builder.fmul(args[0], scale), level)
+        return builder.select(over, builder.fsub(args[0], amount), args[0])
+
+    return block(block, block.dtype, block.dtype, block.dtype), codegen
+
+
+@intrinsic
 def lowest_bit(typingctx, word):
     """Index of the lowest set bit of a 64-bit word that is not zero."""
 

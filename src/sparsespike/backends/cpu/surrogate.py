@@ -54,26 +54,27 @@ def shape_of(surrogate: surrogates.Surrogate) -> Shape | None:
 
 
 def kernel(
-    neuron: LIF, potential: Tensor, grad: Tensor
-) -> Callable[[int, int], tuple[NDArray, NDArray]]:
+    neuron: LIF, potential: Tensor, grad: Tensor, need_slope: bool
+) -> Callable[[int, int], tuple[NDArray | None, NDArray]]:
     """Gives (g, ε g) of all active entries, once those from start to stop are asked for.
 
     Args:
         neuron: its threshold and surrogate.
         potential: (n_active,) V.
         grad: (n_active,) ε.
+        need_slope: whether g is wanted, else None comes for it.
     """
     shape = shape_of(neuron.surrogate)
     if shape is None:
         own = neuron.surrogate.slope(potential - neuron.v_th)
-        arrays = own.numpy(), (grad * own).numpy()
+        arrays = own.numpy() if need_slope else None, (grad * own).numpy()
         return lambda start, stop: arrays
     v, upstream = potential.numpy(), grad.detach().numpy()
-    slope, coefficient = np.empty_like(v), np.empty_like(v)
+    slope, coefficient = np.empty_like(v) if need_slope else None, np.empty_like(v)
     as_v = v.dtype.type
     scale, peak, v_th = as_v(shape.scale), as_v(shape.peak), as_v(neuron.v_th)
 
-    def of_range(start: int, stop: int) -> tuple[NDArray, NDArray]:
+    def of_range(start: int, stop: int) -> tuple[NDArray | None, NDArray]:
         coefficients(shape.kind, scale, peak, v_th, v, upstream, slope, coefficient, start, stop)
         return slope, coefficient
 
@@ -91,7 +92,7 @@ def coefficients(kind, scale, peak, v_th, potential, grad, slope, coefficient, s
         v_th: threshold.
         potential: (n_active,) V.
         grad: (n_active,) ε.
-        slope: (n_active,), written: g.
+        slope: (n_active,), written: g; or None.
         coefficient: (n_active,), written: ε g.
         start: first entry.
         stop: one past the last entry.
@@ -104,24 +105,31 @@ def coefficients(kind, scale, peak, v_th, potential, grad, slope, coefficient, s
     if kind == FAST_SIGMOID:
         for k in range(begin, end):
             root = one / (abs(potential[k] - v_th) / scale + one)
-            slope[k] = peak * root * root
+            _put(peak * root * root, slope, coefficient, grad, k)
     elif kind == TRIANGLE:
         for k in range(begin, end):
-            slope[k] = peak * max(zero, one - abs(potential[k] - v_th) / scale)
+            g = peak * max(zero, one - abs(potential[k] - v_th) / scale)
+            _put(g, slope, coefficient, grad, k)
     elif kind == BOXCAR:
         for k in range(begin, end):
-            slope[k] = peak if abs(potential[k] - v_th) / scale < one else zero
+            g = peak if abs(potential[k] - v_th) / scale < one else zero
+            _put(g, slope, coefficient, grad, k)
     elif kind == ATAN:
         for k in range(begin, end):
             x = (potential[k] - v_th) / scale
-            slope[k] = peak / (one + x * x)
+            _put(peak / (one + x * x), slope, coefficient, grad, k)
     elif kind == SIGMOID:
         for k in range(begin, end):
             tail = math.exp(-abs(potential[k] - v_th) / scale)
-            slope[k] = peak * tail / ((one + tail) * (one + tail))
+            _put(peak * tail / ((one + tail) * (one + tail)), slope, coefficient, grad, k)
     elif kind == GAUSSIAN:
         for k in range(begin, end):
             x = (potential[k] - v_th) / scale
-            slope[k] = peak * math.exp(-half * x * x)
-    for k in range(begin, end):
-        coefficient[k] = grad[k] * slope[k]
+            _put(peak * math.exp(-half * x * x), slope, coefficient, grad, k)
+
+
+@njit
+def _put(g, slope, coefficient, grad, k):
+    if slope is not None:
+        slope[k] = g
+    coefficient[k] = grad[k] * g

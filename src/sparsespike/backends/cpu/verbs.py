@@ -68,6 +68,6 @@ def inject(neuron, delta, scale, unit, start, stop, potential, slope, coefficien
     raise NotImplementedError
 
 
-def cut(neuron, delta, unit, start, stop):
-    """Ends δ where the layer's own spikes unit[start:stop] of step t + 1 fixed the potential."""
+def cut(neuron, delta, unit, offset, row):
+    """Ends δ where the layer's own spikes of this row, unit[offset[row]:offset[row + 1]], fixed V."""
     raise NotImplementedError
