@@ -8,33 +8,14 @@ number of spikes and of active entries depends on the data, so fakes declare fre
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch._ops import OpOverload
 
 from sparsespike import backends
 from sparsespike.backends import Fired, Lists
 from sparsespike.events import Spikes
 from sparsespike.layers.spec import decode
-
-# Defined by a schema and not by `torch.library.custom_op`, whose checks of every call (does an output alias
-# an input?) take as long as a tenth of a small layer's work.
-_library = torch.library.Library("sparsespike", "DEF")
-
-
-def _op(name: str) -> Callable[[Callable[..., Any]], OpOverload]:
-    """Makes a function the op `sparsespike::name`, on every device: its `spec` names the backend."""
-
-    def define(function: Callable[..., Any]) -> OpOverload:
-        _library.define(torch.library.infer_schema(function, op_name=name, mutates_args=()))
-        _library.impl(name, function, "CompositeExplicitAutograd")
-        return getattr(torch.ops.sparsespike, name).default
-
-    return define
-
 
 # ---- spiking layer -----------------------------------------------------------------------------
 
@@ -54,7 +35,7 @@ def spiking(spikes: Spikes, parameter: list[Tensor], n_out: int, spec: str) -> S
     )
 
 
-@_op("spiking")
+@torch.library.custom_op("sparsespike::spiking", mutates_args=())
 def _spiking_op(
     value: Tensor,
     unit: Tensor,
@@ -80,7 +61,7 @@ def _spiking_op(
     )
 
 
-@torch.library.register_fake(_spiking_op)
+@_spiking_op.register_fake
 def _(value, unit, offset, active_unit, active_offset, weight, bias, steps, spec):
     context = torch.library.get_ctx()
     n_active, n_spikes = context.new_dynamic_size(), context.new_dynamic_size()
@@ -94,7 +75,7 @@ def _(value, unit, offset, active_unit, active_offset, weight, bias, steps, spec
     )
 
 
-@_op("spiking_backward")
+@torch.library.custom_op("sparsespike::spiking_backward", mutates_args=())
 def _spiking_backward_op(
     grad_value: Tensor,
     value: Tensor,
@@ -125,7 +106,7 @@ def _spiking_backward_op(
     return _three(grad_input, grad_parameter)
 
 
-@torch.library.register_fake(_spiking_backward_op)
+@_spiking_backward_op.register_fake
 def _(grad_value, value, unit, offset, active_unit, active_offset, weight, bias, *rest):
     return _fake_gradients(value, weight, bias, need_input=rest[-1])
 
@@ -147,7 +128,7 @@ def _spiking_gradient(ctx, grad_value, *_):
     return _returned(ctx, gradients)
 
 
-torch.library.register_autograd(_spiking_op, _spiking_gradient, setup_context=_spiking_setup)
+_spiking_op.register_autograd(_spiking_gradient, setup_context=_spiking_setup)
 
 # ---- readout layer -----------------------------------------------------------------------------
 
@@ -158,7 +139,7 @@ def readout(spikes: Spikes, parameter: list[Tensor], spec: str) -> Tensor:
     return _readout_op(*_tensors(spikes, weight), weight, bias, spikes.shape[1], spec)
 
 
-@_op("readout")
+@torch.library.custom_op("sparsespike::readout", mutates_args=())
 def _readout_op(
     value: Tensor,
     unit: Tensor,
@@ -176,12 +157,12 @@ def _readout_op(
     return backends.load(layer.backend).readout_forward(events, _listed(weight, bias), layer)
 
 
-@torch.library.register_fake(_readout_op)
+@_readout_op.register_fake
 def _(value, unit, offset, active_unit, active_offset, weight, bias, steps, spec):
     return weight.new_empty((offset.shape[0] - 1) // steps, steps, weight.shape[0])
 
 
-@_op("readout_backward")
+@torch.library.custom_op("sparsespike::readout_backward", mutates_args=())
 def _readout_backward_op(
     grad_potential: Tensor,
     value: Tensor,
@@ -203,7 +184,7 @@ def _readout_backward_op(
     return _three(grad_input, grad_parameter)
 
 
-@torch.library.register_fake(_readout_backward_op)
+@_readout_backward_op.register_fake
 def _(grad_potential, value, unit, offset, active_unit, active_offset, weight, bias, *rest):
     return _fake_gradients(value, weight, bias, need_input=rest[-1])
 
@@ -225,7 +206,7 @@ def _readout_gradient(ctx, grad_potential):
     return _returned(ctx, gradients)
 
 
-torch.library.register_autograd(_readout_op, _readout_gradient, setup_context=_readout_setup)
+_readout_op.register_autograd(_readout_gradient, setup_context=_readout_setup)
 
 # ---- spike counts ------------------------------------------------------------------------------
 
@@ -245,7 +226,7 @@ def count(spikes: Spikes) -> Tensor:
     )
 
 
-@_op("count")
+@torch.library.custom_op("sparsespike::count", mutates_args=())
 def _count_op(
     value: Tensor,
     unit: Tensor,
@@ -260,12 +241,12 @@ def _count_op(
     return backends.load(backend).count_forward(events, n_unit)
 
 
-@torch.library.register_fake(_count_op)
+@_count_op.register_fake
 def _(value, unit, offset, active_unit, active_offset, steps, n_unit, backend):
     return value.new_empty((offset.shape[0] - 1) // steps, n_unit)
 
 
-@_op("count_backward")
+@torch.library.custom_op("sparsespike::count_backward", mutates_args=())
 def _count_backward_op(
     grad: Tensor,
     value: Tensor,
@@ -280,7 +261,7 @@ def _count_backward_op(
     return backends.load(backend).count_backward(grad, events)
 
 
-@torch.library.register_fake(_count_backward_op)
+@_count_backward_op.register_fake
 def _(grad, value, unit, offset, active_unit, active_offset, steps, backend):
     return torch.empty_like(value)
 
@@ -296,7 +277,7 @@ def _count_gradient(ctx, grad):
     return gradient, None, None, None, None, None, None, None
 
 
-torch.library.register_autograd(_count_op, _count_gradient, setup_context=_count_setup)
+_count_op.register_autograd(_count_gradient, setup_context=_count_setup)
 
 # ---- shared ------------------------------------------------------------------------------------
 
