@@ -14,13 +14,11 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from sparsespike.backends.cpu.simd import FOUR, aligned, lanes, load, load_four, scaled, store
+from sparsespike.backends.cpu.simd import FOUR, ONE, aligned, lanes, load, load_four, scaled, store
 from sparsespike.backends.cpu.verbs import INLINE
 
 ROWS = 255  # kept at a time; odd, or a row's tiles would compete for one set of the caches
 EVENTS = 2**15  # that they meet, if no row meets more
-
-ONE = np.uint64(1)
 
 
 class Kept(NamedTuple):

@@ -9,9 +9,12 @@ from numba import njit, types
 from numba.extending import overload
 from numpy.typing import NDArray
 
-from sparsespike.backends.cpu.grouped import ONE, ROWS, group
+from sparsespike.backends.cpu.grouped import ROWS, group
 from sparsespike.backends.cpu.simd import (
     FOUR,
+    ONE,
+    THREE,
+    TWO,
     folded,
     lanes,
     load,
@@ -165,7 +168,7 @@ def _four_dots(weight, unit, k, delta):
     """<the weight's rows unit[k:k + 4], delta>, as a vector of four."""
     n, width = weight.shape[1], lanes(weight)
     p, q = unit[k] * n, unit[k + ONE] * n
-    r, s = unit[k + ONE + ONE] * n, unit[k + ONE + ONE + ONE] * n
+    r, s = unit[k + TWO] * n, unit[k + THREE] * n
     x = load(delta, 0)
     a, b = times(load(weight, p), x), times(load(weight, q), x)
     c, d = times(load(weight, r), x), times(load(weight, s), x)
@@ -200,7 +203,7 @@ def _add_kept(load, weight, at, width, kept):
             while k + ONE < last:
                 a = plus(a, load(delta, tile + np.intp(row[k]) * width))
                 b = plus(b, load(delta, tile + np.intp(row[k + ONE]) * width))
-                k += ONE + ONE
+                k += TWO
             if k < last:
                 a = plus(a, load(delta, tile + np.intp(row[k]) * width))
                 k += ONE
@@ -272,9 +275,9 @@ def _gather(connection, delta, unit, start, stop, factor, gathered):
 
     def kernel(connection, delta, unit, start, stop, factor, gathered):
         weight, k = connection.weight, start
-        while k + ONE + ONE + ONE < stop:
+        while k + THREE < stop:
             store(gathered, k, scaled(_four_dots(weight, unit, k, delta), factor))
-            k += ONE + ONE + ONE + ONE
+            k += THREE + ONE
         while k < stop:
             gathered[k] = factor * _dot(weight, unit[k] * weight.shape[1], delta)
             k += ONE

@@ -82,6 +82,7 @@ def _loader(blocks: int):
 
 
 FOUR = 4
+ONE, TWO, THREE = np.uint64(1), np.uint64(2), np.uint64(3)  # to count with: indices come unsigned
 load = _loader(1)  # (array, index): the block that starts at the flat index of a C-contiguous array
 load_four = _loader(FOUR)  # the same for four blocks, in four registers
 
