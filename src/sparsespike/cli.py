@@ -287,37 +287,17 @@ def _add_info(commands: Any) -> None:
 
 
 def _info(parsed: argparse.Namespace) -> None:
-    import platform
+    from sparsespike.info import about
 
-    import numba
-    import numpy
-    import torch
-
-    from sparsespike.backends import BACKENDS
-    from sparsespike.data import listing
-    from sparsespike.data.download import data_folder
-
-    about = {
-        "sparsespike": __version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numba": numba.__version__,
-        "numpy": numpy.__version__,
-        "system": platform.platform(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "backends": list(BACKENDS),
-        "downloads": str(data_folder()),
-        "data": {row.name: row.folder and str(row.folder) for row in listing()},
-    }
+    facts = about()
     if parsed.json:
-        _print_json(about)
-    else:
-        about["backends"] = ", ".join(BACKENDS)
-        for name, folder in about.pop("data").items():
-            about[name] = folder or "not present"
-        for name, value in about.items():
-            print(f"{name:22} {value}")
+        _print_json(facts)
+        return
+    facts["backends"] = ", ".join(facts["backends"])
+    for name, folder in facts.pop("data").items():
+        facts[name] = folder or "not present"
+    for name, value in facts.items():
+        print(f"{name:22} {value}")
 
 
 # ---- shared ------------------------------------------------------------------------------------
