@@ -38,6 +38,7 @@ def main() -> None:
     draw_sample(left, given.run)
     rows = [json.loads(line) for line in given.times.read_text().splitlines()]
     rows = [row for row in rows if row["status"] == "ok" and row["case"]["batch_size"] == 32]
+    rows = list({(row["method"], row["case"]["steps"]): row for row in rows}.values())  # the latest
     draw_cost(middle, rows, lambda row: row["ms"]["total"]["median"] / 1e3)
     draw_cost(right, rows, lambda row: (row["saved_mib"] + row["peak_mib"]) / 2**10)
     middle.set(ylabel="forward + backward (s)", title="Time of a layer, one CPU core")
