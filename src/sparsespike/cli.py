@@ -16,33 +16,15 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from sparsespike import __version__
 from sparsespike import recipe as recipes
-from sparsespike.options import add_options, given
+from sparsespike.options import Parser, UsageError, add_options, given
 from sparsespike.recipe import Recipe
 
 # Set to anything, it shows the whole traceback of an error.
 TRACEBACK = "SPARSESPIKE_TRACEBACK"
-
-
-class _UsageError(ValueError):
-    """The command line cannot be understood."""
-
-
-class _Parser(argparse.ArgumentParser):
-    """argparse with errors as exceptions, one line each, and without abbreviated options."""
-
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(
-            **settings, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
-        )
-
-    def error(self, message: str) -> NoReturn:
-        found = re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message)
-        hint = recipes.nearest(found[1], re.findall(r"[\w-]+", found[2])) if found else ""
-        raise _UsageError(f"{message}{hint} (see {self.prog} --help)")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -67,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if os.environ.get(TRACEBACK):
             raise
         _complain(_one_line(error))
-        return 2 if isinstance(error, _UsageError) else 1
+        return 2 if isinstance(error, UsageError) else 1
 
 
 def _run(argv: list[str]) -> int:
@@ -89,7 +71,7 @@ def _run(argv: list[str]) -> int:
 
 def _parser(argv: list[str]) -> argparse.ArgumentParser:
     """All commands; `argv` only for the defaults that `train RECIPE --help` shows."""
-    parser = _Parser(
+    parser = Parser(
         prog="sparsespike",
         description="Train spiking neural networks by computing only what happened.",
         epilog="examples:\n"
@@ -161,7 +143,7 @@ def _train(parsed: argparse.Namespace) -> None:
         recipe, _ = read_run(parsed.out)
     else:
         known = ", ".join(recipes.names())
-        raise _UsageError(f"RECIPE: expected one of {known}, or a path ending in .toml, found none")
+        raise UsageError(f"RECIPE: expected one of {known}, or a path ending in .toml, found none")
     recipe = dataclasses.replace(recipe, **given(Recipe, parsed))
 
     from sparsespike.progress import run_table

@@ -1,4 +1,4 @@
-"""Command-line options from the fields of a dataclass: names, types, choices and help.
+"""Command-line options from the fields of a dataclass: names, types, choices and help; and their parser.
 
 The field `b_th: float` becomes `--b-th X`, its help is its line under "Attributes:" in the docstring.
 """
@@ -12,9 +12,30 @@ import re
 import types
 import typing
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
+
+from sparsespike.recipe import nearest
 
 _METAVAR = {int: "N", float: "X", str: "NAME", Path: "PATH"}
+
+
+class UsageError(ValueError):
+    """The command line cannot be understood."""
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with errors as exceptions, one line each, and without abbreviated options."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(
+            **settings, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Raises UsageError, with the nearest choice if one was mistyped."""
+        found = re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message)
+        hint = nearest(found[1], re.findall(r"[\w-]+", found[2])) if found else ""
+        raise UsageError(f"{message}{hint} (see {self.prog} --help)")
 
 
 def add_options(parser: argparse._ActionsContainer, kind: type, shown: Any) -> None:

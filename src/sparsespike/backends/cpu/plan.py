@@ -24,19 +24,16 @@ from sparsespike.backends.cpu.simd import BLOCK
 # Nanoseconds, measured in the walks of 200 and 1000 units; only their ratios matter.
 ADD_TO_MEMORY = 1.1  # a block read, added to and written, as ∇W is
 ADD_NEAR = 0.6  # a block of a tile of W read and added
-DOT_NEAR, DOT_FAR, DOT_END = (
-    0.6,
-    0.9,
-    2.5,
-)  # a block of a dot product, W within `NEAR` or not; its sum
-ADD_KEPT, KEEP, SUM_KEPT = (
-    0.4,
-    0.7,
-    2.5,
-)  # a block of a row kept: added, copied; of a row of ∇W, per group
+DOT_NEAR = 0.6  # a block of a dot product, where W lies within `NEAR`
+DOT_FAR = 0.9  # and where it does not
+DOT_END = 2.5  # the sum at its end
+ADD_KEPT = 0.4  # a block of a row of δ kept, added
+KEEP = 0.7  # and copied to where it is kept
+SUM_KEPT = 2.5  # a block of a row of ∇W that a group of rows is added to
 ENTRY = 3.0  # one number added to δ or a trace, or one event sorted into its group
 ROW = 8.0  # a row of events taken up
-PASS, READ = 2.0, 1.5  # a row passed, a number read, in the walk that spreads ε
+PASS = 2.0  # a row passed in the walk that spreads ε
+READ = 1.5  # a number read there
 TRANSPOSE = 14.0  # a block of weights
 
 NEAR = 2**20  # bytes that a core's second cache holds
@@ -88,7 +85,9 @@ def forms(
     cost = {}
     dot = DOT_NEAR if parameter[0].nbytes < NEAR else DOT_FAR
     for how, nanoseconds in gradient.items():
-        gathering = n_active_in * (dot * blocks + DOT_END) + (upkeep if how == TRACED else 0)
+        gathering = n_active_in * (dot * blocks + DOT_END)
+        if how == TRACED and n_active_in:  # δ is walked for ε alone
+            gathering += upkeep
         cost[Forms(how, False)] = nanoseconds + gathering
         if plain and need_input:
             spreading = (
