@@ -20,8 +20,13 @@ from checks import (
     relative_error,
     tolerance_of,
 )
-from sparsespike.backends import Fired, Lists, load
+from sparsespike.backends import load
 from sparsespike.layers.spec import LayerSpec
+
+
+def as_backend_takes_them(spikes: ss.Spikes, backend: str) -> ss.Spikes:
+    """The same spikes in the storage of a backend."""
+    return spikes.to_words() if backend == "gpu" else spikes
 
 
 def run_layer(case: Case, backend: str) -> tuple[ss.Spikes, dict[str, Tensor | None]]:
@@ -107,30 +112,14 @@ def gradients_from(out: ss.Spikes, case: Case, backend: str) -> dict[str, Tensor
     """Every gradient that a backend's backward pass makes of given output lists and potentials."""
     (layer,) = case.layers(backend)
     spikes, _ = case.spikes()
-    assert out.potential is not None
-    events = Lists(
-        case.steps,
-        spikes.value.detach().to(case.dtype),
-        spikes.unit,
-        spikes.offset,
-        spikes.active_unit,
-        spikes.active_offset,
-    )
-    fired = Fired(
-        out.value.detach(),
-        out.potential,
-        out.unit,
-        out.offset,
-        out.active_unit,
-        out.active_offset,
-    )
+    spikes = replace(spikes, value=spikes.value.detach().to(case.dtype))
     upstream = torch.randn(out.n_active, generator=case.generator(), dtype=torch.float64)
     names = [f"connection.{name}" for name, _ in layer.connection.named_parameters()]
     grad_input, grad_parameter = load(backend).spiking_backward(
         upstream.to(case.dtype),
-        events,
+        spikes,
         [parameter.detach() for parameter in layer.connection.tensors()],
-        fired,
+        replace(out, value=out.value.detach()),
         LayerSpec(backend, layer.connection.spec(), case.neuron),
         case.active > 0,
     )

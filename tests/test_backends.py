@@ -33,10 +33,11 @@ from compare import (
     compare_readout,
     run_layer,
 )
-from sparsespike.backends import BACKENDS, Fired, Lists
+from sparsespike.backends import BACKENDS
 from sparsespike.backends.cpu import form, plan
 from sparsespike.backends.cpu.adjoint import LISTED
 from sparsespike.backends.cpu.grouped import EVENTS, ROWS
+from sparsespike.lists import Lists
 
 FAST = tuple(name for name in BACKENDS if name != "dense")
 RESETS = (
@@ -124,8 +125,9 @@ def test_forms_follow_the_number_of_terms():
         (many, few, apart[40], detached, (plan.AT_ONCE, False)),
         (many, many, apart[90000], detached, (plan.GROUPED, False)),
     ):
-        events = Lists(100, nothing, unit, offset, unit, offset)
-        fired = Fired(nothing, nothing, many, nothing, out, apart[len(out)])
+        shape = 100, 100, 256
+        events = ss.Spikes(shape, Lists(unit, offset, unit, offset))
+        fired = ss.Spikes(shape, Lists(many, nothing, out, apart[len(out)]))
         constants = form.lif(neuron, np.dtype(np.float32))
         found = plan.forms(events, fired, ss.Linear(256, 256).tensors(), constants, True)
         assert found == plan.Forms(*expected), neuron

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 import sparsespike as ss
 from cases import BASE, NETWORKS, Case
 from checks import assert_close, assert_same_gradient, assert_something_happened
+from compare import as_backend_takes_them
 from sparsespike import ops
 from sparsespike.backends import BACKENDS
 from sparsespike.layers.spec import LayerSpec, decode, encode
@@ -31,14 +32,14 @@ def arguments(case: Case, backend: str, *, readout: bool) -> list[Any]:
     neuron = ss.Readout(tau_mem=1.0, dt=1.0) if readout else case.neuron
     spec = encode(LayerSpec(backend, layer.connection.spec(), neuron))
     weight, bias = [*layer.connection.tensors(), None][:2]
-    return [*lists_of(case), weight, bias, case.steps, spec]
+    inputs = [*stored(case, backend), weight, bias, case.steps, spec]
+    return inputs if readout else [*inputs, True]
 
 
-def lists_of(case: Case) -> list[Tensor]:
-    """value, unit, offset, active_unit, active_offset of the case's input."""
-    spikes = case.spikes()[0]
-    value = spikes.value.detach().requires_grad_(case.active > 0)
-    return [value, spikes.unit, spikes.offset, spikes.active_unit, spikes.active_offset]
+def stored(case: Case, backend: str) -> list[Tensor]:
+    """value and storage of the case's input."""
+    spikes = as_backend_takes_them(case.spikes()[0], backend)
+    return [spikes.value.detach().requires_grad_(case.active > 0), *spikes.storage]
 
 
 def detached(inputs: list[Any]) -> list[Any]:
@@ -46,7 +47,7 @@ def detached(inputs: list[Any]) -> list[Any]:
 
 
 def backward_arguments(inputs: list[Any], fired: list[Tensor], need_input: bool) -> list[Any]:
-    *tensors, steps, spec = inputs
+    *tensors, steps, spec, _ = inputs
     return [torch.randn_like(fired[0]), *tensors, *fired, steps, spec, need_input]
 
 
@@ -102,13 +103,13 @@ def test_readout_backward_op_keeps_its_promises(backend, case, need_input):
 @every_case
 @every_backend
 def test_count_op_keeps_its_promises(backend, case):
-    opcheck(COUNT, [*lists_of(case), case.steps, case.sizes[0], backend])
+    opcheck(COUNT, [*stored(case, backend), case.steps, case.sizes[0], backend])
 
 
 @every_fast_backend
 def test_count_backward_op_keeps_its_promises(backend):
     grad = torch.randn(SMALL.batch, SMALL.sizes[0], dtype=SMALL.dtype)
-    opcheck(COUNT_BACKWARD, [grad, *detached(lists_of(SMALL)), SMALL.steps, backend])
+    opcheck(COUNT_BACKWARD, [grad, *detached(stored(SMALL, backend)), SMALL.steps, backend])
 
 
 # ---- gradients -----------------------------------------------------------------------------------

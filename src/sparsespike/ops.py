@@ -1,8 +1,15 @@
 """What autograd sees: one torch custom op per fused computation, with fakes and gradients.
 
 `spiking` and `readout` are the calls of a layer, `count` sums spikes over time. Each op takes and gives
-plain tensors, never `Spikes` or lists: a list among its arguments would double the time of a call. The
-number of spikes and of active entries depends on the data, so fakes declare fresh symbolic sizes.
+plain tensors, never `Spikes` or Python lists: a list among its arguments would double the time of a call.
+Spikes travel as `value` and the four tensors of their storage:
+
+    spike    unit of `Lists`             word of `Words`
+    total    offset                      total
+    active   active_unit                 active
+    start    active_offset               start
+
+The number of spikes and of active entries depends on the data, so fakes declare fresh symbolic sizes.
 """
 
 from __future__ import annotations
@@ -13,9 +20,10 @@ import torch
 from torch import Tensor
 
 from sparsespike import backends
-from sparsespike.backends import Fired, Lists
 from sparsespike.events import Spikes
 from sparsespike.layers.spec import decode
+from sparsespike.lists import Lists
+from sparsespike.words import Words, n_blocks
 
 # ---- spiking layer -----------------------------------------------------------------------------
 
@@ -23,55 +31,62 @@ from sparsespike.layers.spec import decode
 def spiking(spikes: Spikes, parameter: list[Tensor], n_out: int, spec: str) -> Spikes:
     """One spiking layer: Spikes (B, T, N_in) -> Spikes (B, T, N_out) (eq. 1-4, 7)."""
     weight, bias = _two(parameter)
-    fired = Fired(*_spiking_op(*_tensors(spikes, weight), weight, bias, spikes.shape[1], spec))
-    return Spikes(
-        (spikes.shape[0], spikes.shape[1], n_out),
-        unit=fired.unit,
-        offset=fired.offset,
-        active_unit=fired.active_unit,
-        active_offset=fired.active_offset,
-        value=fired.value,
-        potential=fired.potential,
+    recorded = torch.is_grad_enabled() and (
+        spikes.value.requires_grad or any(tensor.requires_grad for tensor in parameter)
     )
+    value, potential, *storage = _spiking_op(
+        *_tensors(spikes, weight), weight, bias, spikes.shape[1], spec, recorded
+    )
+    return _spikes((*spikes.shape[:2], n_out), value, *storage, potential=potential)
 
 
 @torch.library.custom_op("sparsespike::spiking", mutates_args=())
 def _spiking_op(
     value: Tensor,
-    unit: Tensor,
-    offset: Tensor,
-    active_unit: Tensor,
-    active_offset: Tensor,
+    spike: Tensor,
+    total: Tensor,
+    active: Tensor,
+    start: Tensor,
     weight: Tensor,
     bias: Tensor | None,
     steps: int,
     spec: str,
+    recorded: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     layer = decode(spec)
     _check_finite(weight, bias)
-    events = Lists(steps, value, unit, offset, active_unit, active_offset)
-    fired = backends.load(layer.backend).spiking_forward(events, _listed(weight, bias), layer)
-    return (
-        fired.value,
-        fired.potential,
-        fired.unit,
-        fired.offset,
-        fired.active_unit,
-        fired.active_offset,
+    spikes = _input(value, spike, total, active, start, steps, weight)
+    fired = backends.load(layer.backend).spiking_forward(
+        spikes, _listed(weight, bias), layer, recorded
     )
+    assert fired.potential is not None
+    spike, total, active, start = fired.storage
+    return fired.value, fired.potential, spike, total, active, start
 
 
 @_spiking_op.register_fake
-def _(value, unit, offset, active_unit, active_offset, weight, bias, steps, spec):
+def _(value, spike, total, active, start, weight, bias, steps, spec, recorded):
     context = torch.library.get_ctx()
-    n_active, n_spikes = context.new_dynamic_size(), context.new_dynamic_size()
+    if not _is_words(spike):
+        n_active, n_spikes = context.new_dynamic_size(), context.new_dynamic_size()
+        return (
+            weight.new_empty(n_active),
+            weight.new_empty(n_active),
+            spike.new_empty(n_spikes),
+            torch.empty_like(total),
+            spike.new_empty(n_active),
+            torch.empty_like(total),
+        )
+    n_active = context.new_dynamic_size() if recorded else 0
+    shape = spike.shape[0], spike.shape[1], weight.shape[0]
+    blocks = (*shape[:2], n_blocks(shape[2])) if recorded else (0,)
     return (
         weight.new_empty(n_active),
         weight.new_empty(n_active),
-        unit.new_empty(n_spikes),
-        torch.empty_like(offset),
-        unit.new_empty(n_active),
-        torch.empty_like(offset),
+        spike.new_empty(shape),
+        total.new_empty(2 if recorded else 0),
+        spike.new_empty(shape),
+        spike.new_empty(blocks),
     )
 
 
@@ -79,40 +94,46 @@ def _(value, unit, offset, active_unit, active_offset, weight, bias, steps, spec
 def _spiking_backward_op(
     grad_value: Tensor,
     value: Tensor,
-    unit: Tensor,
-    offset: Tensor,
-    active_unit: Tensor,
-    active_offset: Tensor,
+    spike: Tensor,
+    total: Tensor,
+    active: Tensor,
+    start: Tensor,
     weight: Tensor,
     bias: Tensor | None,
     out_value: Tensor,
     out_potential: Tensor,
-    out_unit: Tensor,
-    out_offset: Tensor,
-    out_active_unit: Tensor,
-    out_active_offset: Tensor,
+    out_spike: Tensor,
+    out_total: Tensor,
+    out_active: Tensor,
+    out_start: Tensor,
     steps: int,
     spec: str,
     need_input: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     layer = decode(spec)
-    events = Lists(steps, value, unit, offset, active_unit, active_offset)
-    fired = Fired(
-        out_value, out_potential, out_unit, out_offset, out_active_unit, out_active_offset
+    spikes = _input(value, spike, total, active, start, steps, weight)
+    fired = _spikes(
+        (*spikes.shape[:2], weight.shape[0]),
+        out_value,
+        out_spike,
+        out_total,
+        out_active,
+        out_start,
+        potential=out_potential,
     )
     grad_input, grad_parameter = backends.load(layer.backend).spiking_backward(
-        grad_value, events, _listed(weight, bias), fired, layer, need_input
+        grad_value, spikes, _listed(weight, bias), fired, layer, need_input
     )
     return _three(grad_input, grad_parameter)
 
 
 @_spiking_backward_op.register_fake
-def _(grad_value, value, unit, offset, active_unit, active_offset, weight, bias, *rest):
+def _(grad_value, value, spike, total, active, start, weight, bias, *rest):
     return _fake_gradients(value, weight, bias, need_input=rest[-1])
 
 
 def _spiking_setup(ctx, inputs, output) -> None:
-    *tensors, steps, spec = inputs
+    *tensors, steps, spec, _ = inputs
     ctx.steps, ctx.spec = steps, spec
     ctx.set_materialize_grads(False)
     ctx.mark_non_differentiable(*output[1:])
@@ -121,11 +142,11 @@ def _spiking_setup(ctx, inputs, output) -> None:
 
 def _spiking_gradient(ctx, grad_value, *_):
     if grad_value is None:
-        return (None,) * 9
+        return (None,) * 10
     gradients = _spiking_backward_op(
         grad_value.contiguous(), *ctx.saved_tensors, ctx.steps, ctx.spec, ctx.needs_input_grad[0]
     )
-    return _returned(ctx, gradients)
+    return (*_returned(ctx, gradients), None)
 
 
 _spiking_op.register_autograd(_spiking_gradient, setup_context=_spiking_setup)
@@ -142,10 +163,10 @@ def readout(spikes: Spikes, parameter: list[Tensor], spec: str) -> Tensor:
 @torch.library.custom_op("sparsespike::readout", mutates_args=())
 def _readout_op(
     value: Tensor,
-    unit: Tensor,
-    offset: Tensor,
-    active_unit: Tensor,
-    active_offset: Tensor,
+    spike: Tensor,
+    total: Tensor,
+    active: Tensor,
+    start: Tensor,
     weight: Tensor,
     bias: Tensor | None,
     steps: int,
@@ -153,23 +174,23 @@ def _readout_op(
 ) -> Tensor:
     layer = decode(spec)
     _check_finite(weight, bias)
-    events = Lists(steps, value, unit, offset, active_unit, active_offset)
-    return backends.load(layer.backend).readout_forward(events, _listed(weight, bias), layer)
+    spikes = _input(value, spike, total, active, start, steps, weight)
+    return backends.load(layer.backend).readout_forward(spikes, _listed(weight, bias), layer)
 
 
 @_readout_op.register_fake
-def _(value, unit, offset, active_unit, active_offset, weight, bias, steps, spec):
-    return weight.new_empty((offset.shape[0] - 1) // steps, steps, weight.shape[0])
+def _(value, spike, total, active, start, weight, bias, steps, spec):
+    return weight.new_empty(_batch(spike, total, steps), steps, weight.shape[0])
 
 
 @torch.library.custom_op("sparsespike::readout_backward", mutates_args=())
 def _readout_backward_op(
     grad_potential: Tensor,
     value: Tensor,
-    unit: Tensor,
-    offset: Tensor,
-    active_unit: Tensor,
-    active_offset: Tensor,
+    spike: Tensor,
+    total: Tensor,
+    active: Tensor,
+    start: Tensor,
     weight: Tensor,
     bias: Tensor | None,
     steps: int,
@@ -177,15 +198,15 @@ def _readout_backward_op(
     need_input: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     layer = decode(spec)
-    events = Lists(steps, value, unit, offset, active_unit, active_offset)
+    spikes = _input(value, spike, total, active, start, steps, weight)
     grad_input, grad_parameter = backends.load(layer.backend).readout_backward(
-        grad_potential, events, _listed(weight, bias), layer, need_input
+        grad_potential, spikes, _listed(weight, bias), layer, need_input
     )
     return _three(grad_input, grad_parameter)
 
 
 @_readout_backward_op.register_fake
-def _(grad_potential, value, unit, offset, active_unit, active_offset, weight, bias, *rest):
+def _(grad_potential, value, spike, total, active, start, weight, bias, *rest):
     return _fake_gradients(value, weight, bias, need_input=rest[-1])
 
 
@@ -214,55 +235,48 @@ _readout_op.register_autograd(_readout_gradient, setup_context=_readout_setup)
 def count(spikes: Spikes) -> Tensor:
     """(B, N): spikes of each unit over time; differentiable at the active entries."""
     name = backends.backend_for(spikes.device)
-    return _count_op(
-        spikes.value,
-        spikes.unit,
-        spikes.offset,
-        spikes.active_unit,
-        spikes.active_offset,
-        spikes.shape[1],
-        spikes.shape[2],
-        name,
-    )
+    return _count_op(spikes.value, *spikes.storage, spikes.shape[1], spikes.shape[2], name)
 
 
 @torch.library.custom_op("sparsespike::count", mutates_args=())
 def _count_op(
     value: Tensor,
-    unit: Tensor,
-    offset: Tensor,
-    active_unit: Tensor,
-    active_offset: Tensor,
+    spike: Tensor,
+    total: Tensor,
+    active: Tensor,
+    start: Tensor,
     steps: int,
     n_unit: int,
     backend: str,
 ) -> Tensor:
-    events = Lists(steps, value, unit, offset, active_unit, active_offset)
-    return backends.load(backend).count_forward(events, n_unit)
+    shape = _batch(spike, total, steps), steps, n_unit
+    spikes = _spikes(shape, value, spike, total, active, start)
+    return backends.load(backend).count_forward(spikes)
 
 
 @_count_op.register_fake
-def _(value, unit, offset, active_unit, active_offset, steps, n_unit, backend):
-    return value.new_empty((offset.shape[0] - 1) // steps, n_unit)
+def _(value, spike, total, active, start, steps, n_unit, backend):
+    return value.new_empty(_batch(spike, total, steps), n_unit)
 
 
 @torch.library.custom_op("sparsespike::count_backward", mutates_args=())
 def _count_backward_op(
     grad: Tensor,
     value: Tensor,
-    unit: Tensor,
-    offset: Tensor,
-    active_unit: Tensor,
-    active_offset: Tensor,
+    spike: Tensor,
+    total: Tensor,
+    active: Tensor,
+    start: Tensor,
     steps: int,
     backend: str,
 ) -> Tensor:
-    events = Lists(steps, value, unit, offset, active_unit, active_offset)
-    return backends.load(backend).count_backward(grad, events)
+    shape = grad.shape[0], steps, grad.shape[1]
+    spikes = _spikes(shape, value, spike, total, active, start)
+    return backends.load(backend).count_backward(grad, spikes)
 
 
 @_count_backward_op.register_fake
-def _(grad, value, unit, offset, active_unit, active_offset, steps, backend):
+def _(grad, value, spike, total, active, start, steps, backend):
     return torch.empty_like(value)
 
 
@@ -282,12 +296,50 @@ _count_op.register_autograd(_count_gradient, setup_context=_count_setup)
 # ---- shared ------------------------------------------------------------------------------------
 
 
-def _tensors(spikes: Spikes, weight: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    value = spikes.value if spikes.n_active else spikes.value.to(weight.dtype)
-    return value, spikes.unit, spikes.offset, spikes.active_unit, spikes.active_offset
+def _tensors(spikes: Spikes, weight: Tensor) -> tuple[Tensor, ...]:
+    value = spikes.value if len(spikes.value) else spikes.value.to(weight.dtype)
+    return (value, *spikes.storage)
+
+
+def _is_words(spike: Tensor) -> bool:
+    return spike.dim() == 3
+
+
+def _batch(spike: Tensor, total: Tensor, steps: int):
+    """B, of words or of lists."""
+    return spike.shape[0] if _is_words(spike) else (total.shape[0] - 1) // steps
+
+
+def _spikes(
+    shape: tuple[int, int, int],
+    value: Tensor,
+    spike: Tensor,
+    total: Tensor,
+    active: Tensor,
+    start: Tensor,
+    potential: Tensor | None = None,
+) -> Spikes:
+    kind = Words if _is_words(spike) else Lists
+    return Spikes(shape, kind(spike, total, active, start), value, potential)
+
+
+def _input(
+    value: Tensor,
+    spike: Tensor,
+    total: Tensor,
+    active: Tensor,
+    start: Tensor,
+    steps: int,
+    weight: Tensor,
+) -> Spikes:
+    """What a layer with this weight is given."""
+    shape = _batch(spike, total, steps), steps, weight.shape[1]
+    return _spikes(shape, value, spike, total, active, start)
 
 
 def _check_finite(weight: Tensor, bias: Tensor | None) -> None:
+    if weight.is_cuda:
+        return  # to look would make the host wait: the backend looks where it waits anyhow
     # The sum first: it is not finite if an entry is not, and reads the weights only once.
     for name, tensor in (("weight", weight), ("bias", bias)):
         if tensor is not None and not math.isfinite(tensor.sum().item()):

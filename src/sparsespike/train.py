@@ -29,6 +29,7 @@ from sparsespike.backends import use_backend
 from sparsespike.data import EventDataset, EventLoader
 from sparsespike.evaluate import evaluate, load_run
 from sparsespike.events import Spikes
+from sparsespike.lists import Lists
 from sparsespike.metrics import Totals, peak_memory
 from sparsespike.progress import Progress
 from sparsespike.recipe import Recipe
@@ -177,7 +178,7 @@ def without_some(spikes: Spikes, share: float, seed: list[int]) -> Spikes:
     draw = np.random.default_rng([*seed, 1]).random(spikes.n_spikes, dtype=np.float32)
     keep = torch.from_numpy(draw >= share)
     kept_before = functional.pad(keep.cumsum(0), (1, 0))
-    return replace(spikes, unit=spikes.unit[keep], offset=kept_before[spikes.offset])
+    return replace(spikes, storage=Lists(spikes.unit[keep], kept_before[spikes.offset]))
 
 
 def _finish_epoch(run: Run, validation_set: EventDataset | None, progress: Progress) -> None:

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from sparsespike.events import Spikes
 from sparsespike.layers.spec import LayerSpec
 
 BACKENDS = ("dense", "cpu")
@@ -21,82 +22,40 @@ BACKENDS = ("dense", "cpu")
 _chosen: ContextVar[str | None] = ContextVar("sparsespike_backend", default=None)
 
 
-class Lists(NamedTuple):
-    """The events of a `Spikes` as a backend takes them (see `Spikes` for the fields).
-
-    Attributes:
-        steps: T.
-        value: (n_active,) float.
-        unit: (n_spikes,) int32.
-        offset: (B*T + 1,) int64.
-        active_unit: (n_active,) int32.
-        active_offset: (B*T + 1,) int64, or empty where no gradient is wanted.
-    """
-
-    steps: int
-    value: Tensor
-    unit: Tensor
-    offset: Tensor
-    active_unit: Tensor
-    active_offset: Tensor
-
-    @property
-    def batch(self) -> int:
-        """B."""
-        return (self.offset.shape[0] - 1) // self.steps
-
-
-class Fired(NamedTuple):
-    """What a spiking layer gives: the fields of its output `Spikes`, floats first.
-
-    Attributes:
-        value: (n_active,) 0 or 1.
-        potential: (n_active,) V at the active entries.
-        unit: (n_spikes,) int32.
-        offset: (B*T + 1,) int64.
-        active_unit: (n_active,) int32.
-        active_offset: (B*T + 1,) int64.
-    """
-
-    value: Tensor
-    potential: Tensor
-    unit: Tensor
-    offset: Tensor
-    active_unit: Tensor
-    active_offset: Tensor
-
-
 class Backend(Protocol):
     """The contract: forward and backward of a layer, for spiking neurons and for readouts.
 
-    `parameter` is what `Linear.tensors` gives; gradients come back in the same order. With `need_input`
-    False the gradient wrt `events.value` is not wanted and comes back empty.
+    `spikes` is the layer's input, `fired` its output. `parameter` is what `Linear.tensors` gives; gradients
+    come back in the same order. With `need_input` False the gradient wrt `spikes.value` is not wanted and
+    comes back empty.
     """
 
-    def spiking_forward(self, events: Lists, parameter: list[Tensor], spec: LayerSpec) -> Fired:
-        """One spiking layer (eq. 1-4, 7)."""
+    def spiking_forward(
+        self, spikes: Spikes, parameter: list[Tensor], spec: LayerSpec, recorded: bool
+    ) -> Spikes:
+        """One spiking layer (eq. 1-4, 7); `recorded`: whether a backward pass may follow."""
         ...
 
     def spiking_backward(
         self,
         grad_value: Tensor,
-        events: Lists,
+        spikes: Spikes,
         parameter: list[Tensor],
-        fired: Fired,
+        fired: Spikes,
         spec: LayerSpec,
         need_input: bool,
     ) -> tuple[Tensor, list[Tensor]]:
         """ε at the layer's active entries -> ε at its active inputs, gradients (eq. 9-12)."""
         ...
 
-    def readout_forward(self, events: Lists, parameter: list[Tensor], spec: LayerSpec) -> Tensor:
+    def readout_forward(self, spikes: Spikes, parameter: list[Tensor], spec: LayerSpec) -> Tensor:
         """One readout layer -> potential (B, T, N_out)."""
         ...
 
     def readout_backward(
         self,
         grad_potential: Tensor,
-        events: Lists,
+        spikes: Spikes,
         parameter: list[Tensor],
         spec: LayerSpec,
         need_input: bool,
@@ -104,11 +63,11 @@ class Backend(Protocol):
         """Gradient of the potential (B, T, N_out) -> ε at the active inputs, gradients."""
         ...
 
-    def count_forward(self, events: Lists, n_unit: int) -> Tensor:
-        """Spikes of each unit over time, (B, N), in the dtype of `events.value`."""
+    def count_forward(self, spikes: Spikes) -> Tensor:
+        """Spikes of each unit over time, (B, N), in the dtype of `spikes.value`."""
         ...
 
-    def count_backward(self, grad: Tensor, events: Lists) -> Tensor:
+    def count_backward(self, grad: Tensor, spikes: Spikes) -> Tensor:
         """Gradient of the counts (B, N) -> gradient at the active entries (n_active,)."""
         ...
 

@@ -7,62 +7,57 @@ run the forward again under autograd.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from sparsespike.backends import Fired, Lists
 from sparsespike.events import Spikes
 from sparsespike.layers.spec import LayerSpec
+from sparsespike.lists import Lists
 from sparsespike.neurons import LIF, Readout
 
 
-def spiking_forward(events: Lists, parameter: list[Tensor], spec: LayerSpec) -> Fired:
-    """One spiking layer; see `Backend`."""
-    potential, spikes = _run_spiking(_dense_input(events, parameter[0]), parameter, spec)
+def spiking_forward(
+    spikes: Spikes, parameter: list[Tensor], spec: LayerSpec, recorded: bool
+) -> Spikes:
+    """One spiking layer; see `Backend`. The active set is there in any case."""
+    potential, fired = _run_spiking(_dense_input(spikes, parameter[0]), parameter, spec)
     active = _lif(spec).active(potential)
     active[:, 0] = False  # V[0] is a constant: nothing to differentiate
-    lists = Spikes.from_dense(spikes, active=active)
-    return Fired(
-        lists.value,
-        potential[active],
-        lists.unit,
-        lists.offset,
-        lists.active_unit,
-        lists.active_offset,
-    )
+    out = replace(Spikes.from_dense(fired, active=active).to_lists(), potential=potential[active])
+    return out if isinstance(spikes.storage, Lists) else out.to_words()
 
 
 def spiking_backward(
     grad_value: Tensor,
-    events: Lists,
+    spikes: Spikes,
     parameter: list[Tensor],
-    fired: Fired,
+    fired: Spikes,
     spec: LayerSpec,
     need_input: bool,
 ) -> tuple[Tensor, list[Tensor]]:
     """Gradient of `spiking_forward` by autograd; see `Backend`."""
-    shape = (events.batch, events.steps, spec.connection.n_out)
-    grad = Spikes(
-        shape, fired.unit[:0], fired.offset * 0, fired.active_unit, fired.active_offset, grad_value
-    ).to_dense()
+    grad = grad_value.new_zeros(math.prod(fired.shape))
+    grad[fired.storage.active_entry(fired.shape)] = grad_value
 
-    def spikes(value: Tensor, *parameter: Tensor) -> Tensor:
-        dense = _dense_input(events._replace(value=value), parameter[0])
+    def output(value: Tensor, *parameter: Tensor) -> Tensor:
+        dense = _dense_input(replace(spikes, value=value), parameter[0])
         return _run_spiking(dense, list(parameter), spec)[1]
 
-    return _gradients(spikes, grad, events, parameter, need_input)
+    return _gradients(output, grad.view(fired.shape), spikes, parameter, need_input)
 
 
-def readout_forward(events: Lists, parameter: list[Tensor], spec: LayerSpec) -> Tensor:
+def readout_forward(spikes: Spikes, parameter: list[Tensor], spec: LayerSpec) -> Tensor:
     """One readout layer; see `Backend`."""
-    return _run_readout(_dense_input(events, parameter[0]), parameter, spec)
+    return _run_readout(_dense_input(spikes, parameter[0]), parameter, spec)
 
 
 def readout_backward(
     grad_potential: Tensor,
-    events: Lists,
+    spikes: Spikes,
     parameter: list[Tensor],
     spec: LayerSpec,
     need_input: bool,
@@ -70,24 +65,24 @@ def readout_backward(
     """Gradient of `readout_forward` by autograd; see `Backend`."""
 
     def potential(value: Tensor, *parameter: Tensor) -> Tensor:
-        dense = _dense_input(events._replace(value=value), parameter[0])
+        dense = _dense_input(replace(spikes, value=value), parameter[0])
         return _run_readout(dense, list(parameter), spec)
 
-    return _gradients(potential, grad_potential, events, parameter, need_input)
+    return _gradients(potential, grad_potential, spikes, parameter, need_input)
 
 
-def count_forward(events: Lists, n_unit: int) -> Tensor:
+def count_forward(spikes: Spikes) -> Tensor:
     """Spikes of each unit over time; see `Backend`."""
-    return _spikes(events, n_unit).to_dense().sum(1)
+    return spikes.to_dense().sum(1)
 
 
-def count_backward(grad: Tensor, events: Lists) -> Tensor:
+def count_backward(grad: Tensor, spikes: Spikes) -> Tensor:
     """Gradient of the counts at the active entries; see `Backend`."""
 
     def total(value: Tensor) -> Tensor:
-        return count_forward(events._replace(value=value), grad.shape[1])
+        return count_forward(replace(spikes, value=value))
 
-    pull_back = torch.func.vjp(total, events.value)[1]
+    pull_back = torch.func.vjp(total, spikes.value)[1]
     return pull_back(grad)[0]
 
 
@@ -122,31 +117,19 @@ def _lif(spec: LayerSpec) -> LIF:
     return spec.neuron
 
 
-def _dense_input(events: Lists, weight: Tensor) -> Tensor:
+def _dense_input(spikes: Spikes, weight: Tensor) -> Tensor:
     """(B, T, N_in) of 0 and 1 in the weights' dtype."""
-    events = events._replace(value=events.value.to(weight.dtype))
-    return _spikes(events, weight.shape[1]).to_dense()
-
-
-def _spikes(events: Lists, n_unit: int) -> Spikes:
-    return Spikes(
-        (events.batch, events.steps, n_unit),
-        events.unit,
-        events.offset,
-        events.active_unit,
-        events.active_offset,
-        events.value,
-    )
+    return spikes.to(weight.dtype).to_dense()
 
 
 def _gradients(
     output: Callable[..., Tensor],
     grad: Tensor,
-    events: Lists,
+    spikes: Spikes,
     parameter: list[Tensor],
     need_input: bool,
 ) -> tuple[Tensor, list[Tensor]]:
     """Autograd of `output(value, *parameter)`; `vjp`, as a custom op runs below the usual autograd."""
-    pull_back = torch.func.vjp(output, events.value, *parameter)[1]
+    pull_back = torch.func.vjp(output, spikes.value, *parameter)[1]
     grad_value, *grad_parameter = pull_back(grad)
-    return grad_value if need_input else events.value.new_empty(0), grad_parameter
+    return grad_value if need_input else spikes.value.new_empty(0), grad_parameter

@@ -16,6 +16,7 @@ from sparsespike.evaluate import load_run
 from sparsespike.events import Spikes
 from sparsespike.layers.layer import Layer, Network
 from sparsespike.layers.linear import Linear
+from sparsespike.lists import Lists
 from sparsespike.neurons import LIF
 from sparsespike.recipe import Recipe
 
@@ -69,10 +70,12 @@ def synthetic(
     first = torch.arange(batch_size * steps + 1) * neurons
     spikes = Spikes(
         shape,
-        (fired % neurons).to(torch.int32),
-        torch.searchsorted(fired, first),
-        (active % neurons).to(torch.int32),
-        torch.searchsorted(active, first),
+        Lists(
+            (fired % neurons).to(torch.int32),
+            torch.searchsorted(fired, first),
+            (active % neurons).to(torch.int32),
+            torch.searchsorted(active, first),
+        ),
         torch.isin(active, fired, assume_unique=True).float(),
     )
     neuron = LIF(tau_mem=10e-3, dt=1e-3)
@@ -148,12 +151,12 @@ def head(spikes: Spikes, n_sample: int, n_step: int) -> Spikes:
     n_step = min(n_step, steps)
     unit, offset, _ = _first_steps(part.unit, part.row(), n_batch, steps, n_step)
     if not part.n_active:
-        return dataclasses.replace(
-            part, shape=(n_batch, n_step, part.shape[2]), unit=unit, offset=offset
-        )
+        return Spikes((n_batch, n_step, part.shape[2]), Lists(unit, offset), part.value)
     active = _first_steps(part.active_unit, part.active_row(), n_batch, steps, n_step)
     return Spikes(
-        (n_batch, n_step, part.shape[2]), unit, offset, active[0], active[1], part.value[active[2]]
+        (n_batch, n_step, part.shape[2]),
+        Lists(unit, offset, active[0], active[1]),
+        part.value[active[2]],
     )
 
 

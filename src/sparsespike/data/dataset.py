@@ -21,6 +21,7 @@ from sparsespike.data.encode import Rounding
 from sparsespike.data.rows import Rows
 from sparsespike.data.store import About
 from sparsespike.events import Spikes
+from sparsespike.lists import Lists
 
 # A dataset is binned once and kept where that takes at most this much; a larger one is binned batch
 # by batch, so that memory does not grow with the store. Fashion-MNIST takes 61 MiB at T = 100.
@@ -197,9 +198,8 @@ class EventDataset:
             n_clamped = int(part.n_clamped.sum())
             unit, offset = part.unit, part.offset
         shape = (len(index), steps, self.n_units)
-        spikes = Spikes(
-            shape, torch.from_numpy(unit), torch.from_numpy(offset), n_clamped=n_clamped
-        )
+        lists = Lists(torch.from_numpy(unit), torch.from_numpy(offset))
+        spikes = Spikes(shape, lists, n_clamped=n_clamped)
         return spikes, torch.from_numpy(self._arrays["label"][self._sample[index]])
 
     def count(self, steps: int, dt: float = 1e-3) -> Counts:

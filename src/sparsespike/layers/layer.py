@@ -79,7 +79,7 @@ class Layer(nn.Module):
             raise ValueError(f"weight: expected ({n_out}, {n_in}), found {tuple(weight.shape)}")
         if weight.dtype not in (torch.float32, torch.float64):
             raise ValueError(f"weight: expected float32 or float64, found {weight.dtype}")
-        if spikes.n_active and spikes.value.dtype != weight.dtype:
+        if len(spikes.value) and spikes.value.dtype != weight.dtype:
             raise ValueError(
                 f"spikes: expected values in the weights' {weight.dtype}, found {spikes.value.dtype}"
             )

@@ -11,26 +11,30 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sparsespike.backends import Fired, Lists
 from sparsespike.backends.cpu import adjoint, count, drive, form, grouped, plan, readout, surrogate
 from sparsespike.backends.cpu.linear import LinearWeight
 from sparsespike.backends.cpu.simd import aligned, padded
 from sparsespike.backends.cpu.threads import ranges, run_all
+from sparsespike.events import Spikes
 from sparsespike.layers.spec import LayerSpec
+from sparsespike.lists import Lists
 from sparsespike.neurons import LIF, Readout
 
 
-def spiking_forward(events: Lists, parameter: list[Tensor], spec: LayerSpec) -> Fired:
-    """One spiking layer; see `Backend`."""
+def spiking_forward(
+    spikes: Spikes, parameter: list[Tensor], spec: LayerSpec, recorded: bool
+) -> Spikes:
+    """One spiking layer; see `Backend`. The active set is listed in any case: the scan finds both at once."""
     connection = form.weights(parameter)
     dtype, n_out = connection.weight.dtype, spec.connection.n_out
     assert isinstance(spec.neuron, LIF)
     neuron = form.lif(spec.neuron, dtype)
-    n_row = events.batch * events.steps
+    n_batch, steps, _ = spikes.shape
+    n_row = n_batch * steps
     out_offset, active_offset = np.empty(n_row + 1, np.int64), np.empty(n_row + 1, np.int64)
     out_offset[0] = active_offset[0] = 0
     driven = len(parameter) > 1 or bool(neuron.floor < 0)
-    unit, offset = form.units(events.unit), form.bounds(events.offset)
+    unit, offset = form.units(spikes.unit), form.bounds(spikes.offset)
 
     def run(first: int, last: int) -> tuple[NDArray, ...]:
         state = aligned((connection.weight.shape[1],), dtype, -np.inf)
@@ -39,7 +43,7 @@ def spiking_forward(events: Lists, parameter: list[Tensor], spec: LayerSpec) -> 
             neuron,
             unit,
             offset,
-            events.steps,
+            steps,
             first,
             last,
             n_out,
@@ -49,48 +53,49 @@ def spiking_forward(events: Lists, parameter: list[Tensor], spec: LayerSpec) -> 
             active_offset,
         )
 
-    parts = ranges(events.batch)
-    lists = run_all(run, parts)
+    parts = ranges(n_batch)
+    found = run_all(run, parts)
     for bounds, kind in ((out_offset, 0), (active_offset, 1)):
         before = 0  # each range counted its rows' bounds from 0
-        for (first, last), part in zip(parts, lists, strict=True):
+        for (first, last), part in zip(parts, found, strict=True):
             if before:
-                bounds[first * events.steps + 1 : last * events.steps + 1] += before
+                bounds[first * steps + 1 : last * steps + 1] += before
             before += len(part[kind])
-    joined = [np.concatenate(arrays) for arrays in zip(*lists, strict=True)]
+    joined = [np.concatenate(arrays) for arrays in zip(*found, strict=True)]
     out_unit, active_unit, potential, value = (torch.from_numpy(array) for array in joined)
-    return Fired(
-        value,
-        potential,
+    lists = Lists(
         out_unit.view(torch.int32),
         torch.from_numpy(out_offset),
         active_unit.view(torch.int32),
         torch.from_numpy(active_offset),
     )
+    return Spikes((n_batch, steps, n_out), lists, value, potential)
 
 
 def spiking_backward(
     grad_value: Tensor,
-    events: Lists,
+    spikes: Spikes,
     parameter: list[Tensor],
-    fired: Fired,
+    fired: Spikes,
     spec: LayerSpec,
     need_input: bool,
 ) -> tuple[Tensor, list[Tensor]]:
     """Sparse gradient of one spiking layer; see `Backend`."""
     assert isinstance(spec.neuron, LIF)
-    steps, n_out = events.steps, spec.connection.n_out
+    _, steps, n_out = fired.shape
+    potential = fired.potential
+    assert potential is not None
     dtype = form.numpy_dtype(parameter[0])
     neuron = form.lif(spec.neuron, dtype)
-    lists = _Walk(events, need_input)
+    lists = _Walk(spikes, need_input)
     gathered = lists.gathered.numpy()
     wanted = len(gathered) > 0
-    summed, spread = plan.forms(events, fired, parameter, neuron, wanted)
+    summed, spread = plan.forms(spikes, fired, parameter, neuron, wanted)
     traced = summed == plan.TRACED
     # As many forms of the weights as are needed: each is as large as the gradient.
     connection = form.weights(parameter) if wanted and not spread else None
     transposed = form.tiled(parameter[0]) if wanted and spread else None
-    slope_of = surrogate.kernel(spec.neuron, fired.potential, grad_value, neuron.attached)
+    slope_of = surrogate.kernel(spec.neuron, potential, grad_value, neuron.attached)
     own = form.units(fired.unit), form.bounds(fired.offset)
     active = form.units(fired.active_unit), form.bounds(fired.active_offset)
 
@@ -119,7 +124,7 @@ def spiking_backward(
                 aligned((padded(n_out, dtype),), dtype),
                 *own,
                 *active,
-                fired.potential.numpy(),
+                potential.numpy(),
                 slope,
                 coefficient,
                 gathered,
@@ -143,31 +148,31 @@ def spiking_backward(
             )
         return gradient
 
-    gradients = run_all(run, ranges(events.batch))
+    gradients = run_all(run, ranges(spikes.shape[0]))
     return lists.gathered, form.total(gradients, parameter, transposed=traced)
 
 
-def readout_forward(events: Lists, parameter: list[Tensor], spec: LayerSpec) -> Tensor:
+def readout_forward(spikes: Spikes, parameter: list[Tensor], spec: LayerSpec) -> Tensor:
     """One readout layer; see `Backend`."""
     connection = form.weights(parameter)
     dtype = connection.weight.dtype
     assert isinstance(spec.neuron, Readout)
     alpha, gain = form.leak(spec.neuron, dtype)
-    shape = (events.batch, events.steps, spec.connection.n_out)
+    shape = (*spikes.shape[:2], spec.connection.n_out)
     potential = np.empty(shape, dtype)
-    unit, offset = form.units(events.unit), form.bounds(events.offset)
+    unit, offset = form.units(spikes.unit), form.bounds(spikes.offset)
 
     def run(first: int, last: int) -> None:
         state = aligned(connection.weight.shape[1:], dtype)
         readout.forward(connection, alpha, gain, unit, offset, first, last, state, potential)
 
-    run_all(run, ranges(events.batch))
+    run_all(run, ranges(spikes.shape[0]))
     return torch.from_numpy(potential)
 
 
 def readout_backward(
     grad_potential: Tensor,
-    events: Lists,
+    spikes: Spikes,
     parameter: list[Tensor],
     spec: LayerSpec,
     need_input: bool,
@@ -176,7 +181,7 @@ def readout_backward(
     connection = form.weights(parameter)
     assert isinstance(spec.neuron, Readout)
     alpha, gain = form.leak(spec.neuron, connection.weight.dtype)
-    lists = _Walk(events, need_input)
+    lists = _Walk(spikes, need_input)
 
     def run(first: int, last: int) -> LinearWeight:
         gradient = form.room(parameter)
@@ -194,28 +199,28 @@ def readout_backward(
         )
         return gradient
 
-    gradients = run_all(run, ranges(events.batch))
+    gradients = run_all(run, ranges(spikes.shape[0]))
     return lists.gathered, form.total(gradients, parameter)
 
 
-def count_forward(events: Lists, n_unit: int) -> Tensor:
+def count_forward(spikes: Spikes) -> Tensor:
     """Spikes of each unit over time; see `Backend`."""
-    total = events.value.new_zeros(events.batch, n_unit)
-    arrays = form.units(events.unit), form.bounds(events.offset)
+    total = spikes.value.new_zeros(spikes.shape[0], spikes.shape[2])
+    arrays = form.units(spikes.unit), form.bounds(spikes.offset)
     run_all(
-        lambda first, last: count.forward(*arrays, events.steps, first, last, total.numpy()),
-        ranges(events.batch),
+        lambda first, last: count.forward(*arrays, spikes.shape[1], first, last, total.numpy()),
+        ranges(spikes.shape[0]),
     )
     return total
 
 
-def count_backward(grad: Tensor, events: Lists) -> Tensor:
+def count_backward(grad: Tensor, spikes: Spikes) -> Tensor:
     """Gradient of the counts at the active entries; see `Backend`."""
-    gathered = torch.empty_like(events.value)
-    arrays = grad.numpy(), form.units(events.active_unit), form.bounds(events.active_offset)
+    gathered = torch.empty_like(spikes.value)
+    arrays = grad.numpy(), form.units(spikes.active_unit), form.bounds(spikes.active_offset)
     run_all(
-        lambda first, last: count.backward(*arrays, events.steps, first, last, gathered.numpy()),
-        ranges(events.batch),
+        lambda first, last: count.backward(*arrays, spikes.shape[1], first, last, gathered.numpy()),
+        ranges(spikes.shape[0]),
     )
     return gathered
 
@@ -228,12 +233,12 @@ class _Walk:
         arrays: unit, offset, active unit and active offset (the last (0,) where ε is not wanted).
     """
 
-    def __init__(self, events: Lists, need_input: bool) -> None:
-        self.gathered = events.value.new_empty(len(events.active_unit) if need_input else 0)
-        in_offset = form.bounds(events.active_offset) if need_input else np.empty(0, np.uint64)
+    def __init__(self, spikes: Spikes, need_input: bool) -> None:
+        self.gathered = spikes.value.new_empty(len(spikes.active_unit) if need_input else 0)
+        in_offset = form.bounds(spikes.active_offset) if need_input else np.empty(0, np.uint64)
         self.arrays = (
-            form.units(events.unit),
-            form.bounds(events.offset),
-            form.units(events.active_unit),
+            form.units(spikes.unit),
+            form.bounds(spikes.offset),
+            form.units(spikes.active_unit),
             in_offset,
         )

@@ -15,11 +15,11 @@ from typing import NamedTuple
 from numba import njit
 from torch import Tensor
 
-from sparsespike.backends import Fired, Lists
 from sparsespike.backends.cpu import form
 from sparsespike.backends.cpu.grouped import EVENTS, ROWS
 from sparsespike.backends.cpu.lif import ZERO, LIFConstants
 from sparsespike.backends.cpu.simd import BLOCK
+from sparsespike.events import Spikes
 
 # Nanoseconds, measured in the walks of 200 and 1000 units; only their ratios matter.
 ADD_TO_MEMORY = 1.1  # a block read, added to and written, as ∇W is
@@ -54,20 +54,20 @@ class Forms(NamedTuple):
 
 
 def forms(
-    events: Lists, fired: Fired, parameter: list[Tensor], neuron: LIFConstants, need_input: bool
+    spikes: Spikes, fired: Spikes, parameter: list[Tensor], neuron: LIFConstants, need_input: bool
 ) -> Forms:
     """The cheapest form of each sum, of those that are right."""
     n, n_in = parameter[0].shape
     lanes = BLOCK / parameter[0].element_size()
     blocks_in, blocks = n_in / lanes, n / lanes
-    n_spikes, n_active = len(events.unit), len(fired.active_unit)
-    n_active_in = len(events.active_unit) if need_input else 0
+    n_spikes, n_active = len(spikes.unit), len(fired.active_unit)
+    n_active_in = len(spikes.active_unit) if need_input else 0
     transposing = TRANSPOSE * blocks_in * n
     plain = neuron.reset != ZERO  # which cuts δ
     alone = len(parameter) == 1  # a bias takes every step's δ
 
     n_rows, n_active_rows = (
-        _rows(form.bounds(offset)) for offset in (events.offset, fired.active_offset)
+        _rows(form.bounds(offset)) for offset in (spikes.offset, fired.active_offset)
     )
     upkeep = ENTRY * n_active  # of δ
     gradient = {AT_ONCE: upkeep + n_spikes * ADD_TO_MEMORY * blocks + n_rows * ROW}
@@ -93,7 +93,7 @@ def forms(
             spreading = (
                 n_active * ADD_NEAR * blocks_in
                 + n_active_rows * (ADD_TO_MEMORY * blocks_in + ROW)
-                + events.batch * events.steps * PASS
+                + spikes.shape[0] * spikes.shape[1] * PASS
                 + n_active_in * READ
                 + transposing
             )

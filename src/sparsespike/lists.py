@@ -1,0 +1,148 @@
+"""`Lists`, how the CPU stores spikes: ragged lists over rows, row = sample * T + step.
+
+    unit[offset[row] : offset[row + 1]]    the units that spike in a row, ascending
+
+and the same for the active entries (eq. 7). An *entry* is the flat index row * N + unit.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+Shape = tuple[int, int, int]
+
+
+class Lists(NamedTuple):
+    """Spikes and active entries as ragged lists; `value` of a `Spikes` is in the order of `active_unit`.
+
+    Attributes:
+        unit: (n_spikes,) int32, units that spike, ascending within a row.
+        offset: (B*T + 1,) int64, bounds of each row in `unit`.
+        active_unit: (n_active,) int32, active units, ascending within a row; empty for plain input.
+        active_offset: (B*T + 1,) int64, bounds of each row in `active_unit`; empty for plain input.
+    """
+
+    unit: Tensor
+    offset: Tensor
+    active_unit: Tensor = torch.empty(0, dtype=torch.int32)
+    active_offset: Tensor = torch.empty(0, dtype=torch.int64)
+
+    @staticmethod
+    def of(entry: Tensor, active: Tensor | None, shape: Shape) -> tuple[Lists, Tensor | None]:
+        """Lists of entries, and the order in which the active ones come.
+
+        Args:
+            entry: (n_spikes,) int64, distinct.
+            active: (n_active,) int64, distinct; or None for plain input.
+            shape: (B, T, N).
+        """
+        n_row, n_unit = shape[0] * shape[1], shape[2]
+        if not bool((entry.diff() > 0).all()):
+            entry = torch.sort(entry).values
+        lists = Lists(*_rows(entry, n_row, n_unit))
+        if active is None:
+            return lists, None
+        active, order = torch.sort(active)
+        unit, offset = _rows(active, n_row, n_unit)
+        return lists._replace(active_unit=unit, active_offset=offset), order
+
+    @property
+    def device(self) -> torch.device:
+        """Where the lists are."""
+        return self.unit.device
+
+    @property
+    def has_active(self) -> bool:
+        """Whether there is an active set, be it empty."""
+        return len(self.active_offset) > 0
+
+    def n_spikes(self) -> int:
+        """Number of spikes."""
+        return self.unit.shape[0]
+
+    def n_active(self) -> int:
+        """Number of active entries."""
+        return self.active_unit.shape[0]
+
+    def row(self) -> Tensor:
+        """(n_spikes,) int64: the row of each spike."""
+        return torch.repeat_interleave(self.offset.diff(), output_size=self.n_spikes())
+
+    def active_row(self) -> Tensor:
+        """(n_active,) int64: the row of each active entry."""
+        return torch.repeat_interleave(self.active_offset.diff(), output_size=self.n_active())
+
+    def entry(self, shape: Shape) -> Tensor:
+        """(n_spikes,) int64: the entries that hold a spike."""
+        return self.row() * shape[2] + self.unit
+
+    def active_entry(self, shape: Shape) -> Tensor:
+        """(n_active,) int64: the active entries, in the order of `value`."""
+        return self.active_row() * shape[2] + self.active_unit
+
+    def samples(self, start: int, stop: int, shape: Shape) -> tuple[Lists, slice]:
+        """The lists of samples start:stop, and which active entries these are."""
+        first, last = start * shape[1], stop * shape[1]
+        part = Lists(*_slice(self.unit, self.offset, first, last))
+        if not self.has_active:
+            return part, slice(0, 0)
+        unit, offset = _slice(self.active_unit, self.active_offset, first, last)
+        kept = slice(int(self.active_offset[first]), int(self.active_offset[last]))
+        return part._replace(active_unit=unit, active_offset=offset), kept
+
+    def plain(self) -> Lists:
+        """The same spikes without active set."""
+        return Lists(self.unit, self.offset)
+
+
+def offset_of(row: Tensor, n_row: int) -> Tensor:
+    """(n_row + 1,) bounds of each row in a list sorted by row."""
+    offset = torch.zeros(n_row + 1, dtype=torch.int64, device=row.device)
+    torch.cumsum(torch.bincount(row, minlength=n_row), 0, out=offset[1:])
+    return offset
+
+
+def _rows(entry: Tensor, n_row: int, n_unit: int) -> tuple[Tensor, Tensor]:
+    """(unit, offset) of ascending entries."""
+    row = torch.div(entry, n_unit, rounding_mode="floor")
+    return (entry % n_unit).to(torch.int32), offset_of(row, n_row)
+
+
+def _slice(unit: Tensor, offset: Tensor, start: int, stop: int) -> tuple[Tensor, Tensor]:
+    """The lists of the rows start:stop, their bounds from 0."""
+    bounds = offset[start : stop + 1]
+    return unit[int(bounds[0]) : int(bounds[-1])], bounds - bounds[0]
+
+
+def checked_shape(shape: tuple[int, ...]) -> Shape:
+    """(B, T, N) as integers, or a ValueError."""
+    if len(shape) != 3 or shape[0] < 0 or shape[1] < 1 or shape[2] < 1:
+        raise ValueError(f"shape: expected (B, T, N) with T >= 1 and N >= 1, found {tuple(shape)}")
+    return int(shape[0]), int(shape[1]), int(shape[2])
+
+
+def check_integer(name: str, index: Tensor) -> None:
+    """Raises a ValueError unless `index` is a 1-D tensor of integers."""
+    if (
+        not isinstance(index, Tensor)
+        or index.dim() != 1
+        or index.dtype == torch.bool
+        or (index.is_floating_point() or index.is_complex())
+    ):
+        found = (
+            f"{index.dtype} of shape {tuple(index.shape)}"
+            if isinstance(index, Tensor)
+            else type(index).__name__
+        )
+        raise ValueError(f"{name}: expected a 1-D tensor of integers, found {found}")
+
+
+def check_range(name: str, index: Tensor, size: int) -> None:
+    """Raises a ValueError unless all values lie in [0, size)."""
+    if len(index) and (int(index.min()) < 0 or int(index.max()) >= size):
+        raise ValueError(
+            f"{name}: expected values in [0, {size}), found {int(index.min())} to {int(index.max())}"
+        )

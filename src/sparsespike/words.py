@@ -1,0 +1,156 @@
+"""`Words`, how the GPU stores spikes: bits packed along time, 32 steps of one unit to an int32.
+
+    word[b, t // 32, n], bit t % 32        whether unit n of sample b spikes at step t
+
+and the same for the active entries (eq. 7). Packed along time no bit ever crosses from one thread to
+another: a thread owns a unit. `value` of a `Spikes` is in the order of the bits: sample, word, unit, step.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from sparsespike.lists import Shape
+
+STEPS = 32  # of a word
+UNITS = 64  # of a block: the kernels find a block's first active entry in `start`, the others by counting
+
+
+class Words(NamedTuple):
+    """Spikes and active entries as bits.
+
+    Attributes:
+        word: (B, ceil(T / 32), N) int32, bits of the spikes; none beyond T.
+        total: (2,) int64 on the CPU, the number of spikes and of active entries; (0,) where nobody has
+            counted, as counting makes the host wait for the device.
+        active: (B, ceil(T / 32), N) int32, bits of the active entries; (0,) for plain input.
+        start: (B, ceil(T / 32), ceil(N / 64)) int32, index in `value` of the first active entry of
+            each block of units; (0,) where `value` is not kept.
+    """
+
+    word: Tensor
+    total: Tensor
+    active: Tensor
+    start: Tensor
+
+    @staticmethod
+    def of(entry: Tensor, active: Tensor | None, shape: Shape) -> tuple[Words, Tensor | None]:
+        """Words of entries, and the order in which the active ones come; see `Lists.of`."""
+        word = _pack(entry, shape)[0]
+        nothing = word.new_empty(0)
+        n_active = 0 if active is None else len(active)
+        total = torch.tensor([len(entry), n_active])
+        if active is None:
+            return Words(word, total, nothing, nothing), None
+        bits, place = _pack(active, shape)
+        return Words(word, total, bits, starts(bits)), torch.argsort(place)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the words are."""
+        return self.word.device
+
+    @property
+    def has_active(self) -> bool:
+        """Whether there is an active set, be it empty."""
+        return self.active.dim() == 3
+
+    def n_spikes(self) -> int:
+        """Number of spikes; counts them where nobody has."""
+        return int(self.total[0]) if len(self.total) else int(popcount(self.word).sum())
+
+    def n_active(self) -> int:
+        """Number of active entries; counts them where nobody has."""
+        return int(self.total[1]) if len(self.total) else int(popcount(self.active).sum())
+
+    def entry(self, shape: Shape) -> Tensor:
+        """(n_spikes,) int64: the entries (b * T + t) * N + n that hold a spike."""
+        return _entries(self.word, shape)
+
+    def active_entry(self, shape: Shape) -> Tensor:
+        """(n_active,) int64: the active entries, in the order of `value`."""
+        return _entries(self.active, shape) if self.has_active else self.word.new_empty(0).long()
+
+    def samples(self, start: int, stop: int, shape: Shape) -> tuple[Words, slice]:
+        """The words of samples start:stop, and which active entries these are."""
+        nothing, uncounted = self.word.new_empty(0), torch.empty(0, dtype=torch.int64)
+        part = Words(self.word[start:stop], uncounted, nothing, nothing)
+        if not self.has_active:
+            return part, slice(0, 0)
+        part = part._replace(active=self.active[start:stop])
+        if not len(self.start):
+            return part, slice(0, 0)
+        before = int(popcount(self.active[:start]).sum())
+        kept = slice(before, before + part.n_active())
+        return part._replace(start=starts(part.active)), kept
+
+    def plain(self) -> Words:
+        """The same spikes without active set."""
+        nothing = self.word.new_empty(0)
+        return Words(self.word, torch.empty(0, dtype=torch.int64), nothing, nothing)
+
+
+def n_words(steps: int) -> int:
+    """How many words hold so many steps."""
+    return -(-steps // STEPS)
+
+
+def n_blocks(units: int) -> int:
+    """How many blocks hold so many units."""
+    return -(-units // UNITS)
+
+
+def popcount(word: Tensor) -> Tensor:
+    """Bits set in each word: int32 -> int32, any shape."""
+    bits = word.to(torch.int64) & 0xFFFFFFFF  # unsigned, so that shifts bring in zeros
+    bits = bits - ((bits >> 1) & 0x55555555)
+    bits = (bits & 0x33333333) + ((bits >> 2) & 0x33333333)
+    bits = (bits + (bits >> 4)) & 0x0F0F0F0F
+    return (((bits * 0x01010101) >> 24) & 0xFF).to(torch.int32)
+
+
+def starts(active: Tensor) -> Tensor:
+    """The `start` of (B, W, N) active words: an exclusive sum over blocks.
+
+    Raises:
+        ValueError: if there are 2^31 active entries or more, too many for its int32.
+    """
+    n_batch, n_word, n_unit = active.shape
+    blocks = n_blocks(n_unit)
+    padded = functional.pad(popcount(active), (0, blocks * UNITS - n_unit))
+    counts = padded.view(n_batch, n_word, blocks, UNITS).sum(3).flatten()
+    ends = counts.cumsum(0)
+    if len(ends) and int(ends[-1]) >= 2**31:
+        raise ValueError(f"spikes: expected fewer than 2^31 active entries, found {int(ends[-1])}")
+    return (ends - counts).to(torch.int32).view(n_batch, n_word, blocks)
+
+
+def _pack(entry: Tensor, shape: Shape) -> tuple[Tensor, Tensor]:
+    """Words with the bits of distinct entries set, and each entry's place in the order of bits."""
+    n_batch, n_step, n_unit = shape
+    n_word = n_words(n_step)
+    row, unit = torch.div(entry, n_unit, rounding_mode="floor"), entry % n_unit
+    sample, step = torch.div(row, n_step, rounding_mode="floor"), row % n_step
+    index = (sample * n_word + torch.div(step, STEPS, rounding_mode="floor")) * n_unit + unit
+    bit = step % STEPS
+    word = torch.zeros(n_batch * n_word * n_unit, dtype=torch.int32, device=entry.device)
+    word.scatter_add_(0, index, torch.bitwise_left_shift(1, bit).to(torch.int32))
+    return word.view(n_batch, n_word, n_unit), index * STEPS + bit
+
+
+def _entries(word: Tensor, shape: Shape) -> Tensor:
+    """The entries of all bits set, in the order of bits."""
+    _, n_step, n_unit = shape
+    flat = word.flatten()
+    index = flat.nonzero()[:, 0]
+    bits = (flat[index, None] >> torch.arange(STEPS, device=word.device)) & 1
+    which, bit = bits.nonzero(as_tuple=True)
+    row, unit = torch.div(index[which], n_unit, rounding_mode="floor"), index[which] % n_unit
+    n_word = n_words(n_step)
+    sample = torch.div(row, n_word, rounding_mode="floor")
+    step = (row % n_word) * STEPS + bit
+    return (sample * n_step + step) * n_unit + unit
