@@ -7,6 +7,7 @@ itself, and the heap, from which NumPy's and Numba's `np.empty` take their array
 from __future__ import annotations
 
 import ctypes
+import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,10 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+
+# Without a GPU the kernels of the GPU backend run in Triton's interpreter. It wants to know before they are defined.
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"
 
 KERNELS = Path(__file__).parents[1] / "src" / "sparsespike" / "backends" / "cpu"
 M_PERTURB = -6  # glibc's mallopt: fills what malloc gives with the complement of a byte

@@ -14,12 +14,11 @@ The number of spikes and of active entries depends on the data, so fakes declare
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
 from sparsespike import backends
+from sparsespike.backends.finite import check_finite
 from sparsespike.events import Spikes
 from sparsespike.layers.spec import decode
 from sparsespike.lists import Lists
@@ -54,7 +53,8 @@ def _spiking_op(
     recorded: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     layer = decode(spec)
-    _check_finite(weight, bias)
+    if not weight.is_cuda:  # there the backend looks, where the host has to wait anyhow
+        check_finite(_listed(weight, bias))
     spikes = _input(value, spike, total, active, start, steps, weight)
     fired = backends.load(layer.backend).spiking_forward(
         spikes, _listed(weight, bias), layer, recorded
@@ -173,7 +173,8 @@ def _readout_op(
     spec: str,
 ) -> Tensor:
     layer = decode(spec)
-    _check_finite(weight, bias)
+    if not weight.is_cuda:  # there the backend looks, where the host has to wait anyhow
+        check_finite(_listed(weight, bias))
     spikes = _input(value, spike, total, active, start, steps, weight)
     return backends.load(layer.backend).readout_forward(spikes, _listed(weight, bias), layer)
 
@@ -335,19 +336,6 @@ def _input(
     """What a layer with this weight is given."""
     shape = _batch(spike, total, steps), steps, weight.shape[1]
     return _spikes(shape, value, spike, total, active, start)
-
-
-def _check_finite(weight: Tensor, bias: Tensor | None) -> None:
-    if weight.is_cuda:
-        return  # to look would make the host wait: the backend looks where it waits anyhow
-    # The sum first: it is not finite if an entry is not, and reads the weights only once.
-    for name, tensor in (("weight", weight), ("bias", bias)):
-        if tensor is not None and not math.isfinite(tensor.sum().item()):
-            n_bad = tensor.numel() - int(torch.isfinite(tensor).sum())
-            if n_bad:
-                raise ValueError(
-                    f"{name}: expected finite numbers, found {n_bad} of {tensor.numel()} NaN or infinite"
-                )
 
 
 def _two(parameter: list[Tensor]) -> tuple[Tensor, Tensor | None]:

@@ -6,6 +6,7 @@ silently: what a backend cannot compute, it refuses by name.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -15,9 +16,9 @@ import torch
 from torch import Tensor
 
 from sparsespike.events import Spikes
-from sparsespike.layers.spec import LayerSpec
+from sparsespike.layers.spec import LayerSpec, Precision
 
-BACKENDS = ("dense", "cpu")
+BACKENDS = ("dense", "cpu", "gpu")
 
 _chosen: ContextVar[str | None] = ContextVar("sparsespike_backend", default=None)
 
@@ -86,6 +87,12 @@ def load(name: str) -> Backend:
         from sparsespike.backends import cpu
 
         return cpu
+    if name == "gpu":
+        if importlib.util.find_spec("triton") is None:
+            raise ValueError('backend: expected Triton for "gpu", found none; pip install triton')
+        from sparsespike.backends import gpu
+
+        return gpu
     raise ValueError(f"backend: expected one of {', '.join(BACKENDS)}, found {name!r}")
 
 
@@ -94,7 +101,7 @@ def use_backend(name: str) -> Iterator[None]:
     """Computes with this backend inside the `with`, wherever a layer names none itself.
 
     Args:
-        name: "dense" (the oracle: plain PyTorch, any neuron, slow) or "cpu".
+        name: "dense" (the oracle: plain PyTorch, any neuron, slow), "cpu" or "gpu".
 
     Raises:
         ValueError: if there is no such backend.
@@ -108,6 +115,22 @@ def use_backend(name: str) -> Iterator[None]:
         _chosen.reset(token)
 
 
+def precision_for(backend: str, device: torch.device) -> Precision:
+    """How exactly a backend multiplies, as torch's own switches say: `torch.autocast` first, then TF32.
+
+    The CPU and the oracle multiply in full, always.
+    """
+    if backend != "gpu":
+        return "full"
+    if torch.is_autocast_enabled(device.type):
+        chosen = torch.get_autocast_dtype(device.type)
+        if chosen == torch.bfloat16:
+            return "bfloat16"
+        if chosen == torch.float16:
+            return "float16"
+    return "tf32" if torch.backends.cuda.matmul.fp32_precision == "tf32" else "full"
+
+
 def backend_for(device: torch.device) -> str:
     """The backend in force: the one of `use_backend`, else the device's own.
 
@@ -119,4 +142,6 @@ def backend_for(device: torch.device) -> str:
         return chosen
     if device.type == "cpu":
         return "cpu"
+    if device.type == "cuda":
+        return "gpu"
     raise ValueError(f'backend: none computes on {device} yet; "dense" runs anywhere')

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any, Literal, overload
+from typing import Any, Literal, get_args, overload
 
 import torch
 from torch import Tensor, nn
 
 from sparsespike import ops
-from sparsespike.backends import BACKENDS, backend_for
+from sparsespike.backends import BACKENDS, backend_for, precision_for
 from sparsespike.events import Spikes
 from sparsespike.layers.linear import Linear
-from sparsespike.layers.spec import LayerSpec, encode
+from sparsespike.layers.spec import LayerSpec, Precision, encode
 from sparsespike.neurons import LIF, Readout
 
 
@@ -25,7 +25,7 @@ class Layer(nn.Module):
     Args:
         connection: `Linear`.
         neuron: `LIF` or `Readout`.
-        backend: "dense" (the oracle), "cpu", or None for the one of `use_backend`, else by device.
+        backend: "dense" (the oracle), "cpu", "gpu", or None for the one of `use_backend`, else by device.
 
     Raises:
         ValueError: if `backend` is unknown.
@@ -44,7 +44,11 @@ class Layer(nn.Module):
         self._neuron = neuron
         # As text once, not per call: `torch.compile` cannot trace the encoding.
         names = BACKENDS if backend is None else (backend,)
-        self._spec = {name: encode(LayerSpec(name, connection.spec(), neuron)) for name in names}
+        self._spec = {
+            (name, precision): encode(LayerSpec(name, connection.spec(), neuron, precision))
+            for name in names
+            for precision in get_args(Precision)
+        }
 
     @property
     def neuron(self) -> LIF | Readout:
@@ -59,7 +63,8 @@ class Layer(nn.Module):
         """
         parameter = self.connection.tensors()
         self._check(spikes, parameter[0])
-        spec = self._spec[backend_for(spikes.device) if self.backend is None else self.backend]
+        backend = backend_for(spikes.device) if self.backend is None else self.backend
+        spec = self._spec[backend, precision_for(backend, spikes.device)]
         if isinstance(self.neuron, Readout):
             return ops.readout(spikes, parameter, spec)
         return ops.spiking(spikes, parameter, self.connection.n_out, spec)

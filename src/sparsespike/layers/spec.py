@@ -12,10 +12,12 @@ import json
 import sys
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 from sparsespike.layers.linear import LinearSpec
 from sparsespike.neurons import LIF, Readout
+
+Precision = Literal["full", "tf32", "bfloat16", "float16"]
 
 
 @dataclass(frozen=True)
@@ -26,11 +28,13 @@ class LayerSpec:
         backend: name of the backend.
         connection: how input events become currents.
         neuron: what the currents do.
+        precision: of products on a GPU; "full" is that of the weights' dtype.
     """
 
     backend: str
     connection: LinearSpec
     neuron: LIF | Readout
+    precision: Precision = "full"
 
 
 def encode(spec: LayerSpec) -> str:

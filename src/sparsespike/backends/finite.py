@@ -1,0 +1,20 @@
+"""Weights must be finite: a NaN among them would silence neurons without a word."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def check_finite(parameter: list[Tensor]) -> None:
+    """Raises a ValueError that names the parameter if an entry is NaN or infinite."""
+    # The sum first: it is not finite if an entry is not, and reads the weights only once.
+    for name, tensor in zip(("weight", "bias"), parameter, strict=False):
+        if not math.isfinite(tensor.sum().item()):
+            n_bad = tensor.numel() - int(torch.isfinite(tensor).sum())
+            if n_bad:
+                raise ValueError(
+                    f"{name}: expected finite numbers, found {n_bad} of {tensor.numel()} NaN or infinite"
+                )

@@ -1,0 +1,95 @@
+"""Surrogates on the GPU: g(V) and c = ε g(V) at the active entries, in one pass (eq. 8)."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from sparsespike.backends import shapes
+from sparsespike.neurons import LIF
+
+BLOCK = 1024
+FAST_SIGMOID = tl.constexpr(shapes.FAST_SIGMOID)
+TRIANGLE = tl.constexpr(shapes.TRIANGLE)
+BOXCAR = tl.constexpr(shapes.BOXCAR)
+ATAN = tl.constexpr(shapes.ATAN)
+SIGMOID = tl.constexpr(shapes.SIGMOID)
+
+
+def coefficients(
+    neuron: LIF, potential: Tensor, grad: Tensor, need_slope: bool
+) -> tuple[Tensor, Tensor]:
+    """(g, ε g) at the active entries; without `need_slope` g comes empty.
+
+    Args:
+        neuron: its threshold and surrogate.
+        potential: (n_active,) V.
+        grad: (n_active,) ε.
+        need_slope: whether g is wanted.
+    """
+    shape = shapes.shape_of(neuron.surrogate)
+    if shape is None:
+        slope = neuron.surrogate.slope(potential - neuron.v_th)
+        return slope, grad * slope
+    coefficient = torch.empty_like(potential)
+    slope = torch.empty_like(potential) if need_slope else potential.new_empty(0)
+    scale_by_slope[(triton.cdiv(len(potential), BLOCK),)](
+        potential,
+        grad,
+        slope,
+        coefficient,
+        _constants(neuron.v_th, shape.scale, shape.peak, potential.dtype, potential.device),
+        len(potential),
+        KIND=shape.kind,
+        NEED_SLOPE=need_slope,
+        BLOCK=BLOCK,
+    )
+    return slope, coefficient
+
+
+@lru_cache(maxsize=256)
+def _constants(
+    v_th: float, scale: float, peak: float, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    """v_th, 1 / scale, peak."""
+    return torch.tensor((v_th, 1 / scale, peak), dtype=torch.float64).to(dtype).to(device)
+
+
+@triton.jit
+def scale_by_slope(
+    potential_p,
+    grad_p,
+    slope_p,
+    coefficient_p,
+    constant_p,
+    n_active,
+    KIND: tl.constexpr,
+    NEED_SLOPE: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """slope = g(potential), coefficient = grad * g; constant_p: (3,) see `_constants`."""
+    v_th, steepness, peak = tl.load(constant_p), tl.load(constant_p + 1), tl.load(constant_p + 2)
+    at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    inside = at < n_active
+    x = tl.abs(tl.load(potential_p + at, mask=inside, other=0.0) - v_th) * steepness
+    if KIND == FAST_SIGMOID:
+        root = 1.0 / (x + 1.0)
+        g = peak * root * root
+    elif KIND == TRIANGLE:
+        g = peak * tl.maximum(1.0 - x, 0.0)
+    elif KIND == BOXCAR:
+        g = tl.where(x < 1.0, peak, 0.0).to(x.dtype)
+    elif KIND == ATAN:
+        g = peak / (1.0 + x * x)
+    elif KIND == SIGMOID:
+        tail = tl.exp(-x)
+        g = peak * tail / ((1.0 + tail) * (1.0 + tail))
+    else:
+        g = peak * tl.exp(-0.5 * x * x)
+    if NEED_SLOPE:
+        tl.store(slope_p + at, g, mask=inside)
+    tl.store(coefficient_p + at, tl.load(grad_p + at, mask=inside, other=0.0) * g, mask=inside)
