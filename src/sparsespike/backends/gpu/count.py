@@ -8,7 +8,7 @@ import triton.language as tl
 from sparsespike.backends.gpu.bits import any_left, places, popcount
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n_word"])
 def count(word_p, total_p, n_word, N, UNITS: tl.constexpr):
     """total[b, n] = Σ_t S[b, t, n] for one block of units of one sample."""
     b = tl.program_id(0).to(tl.int64)
@@ -19,7 +19,7 @@ def count(word_p, total_p, n_word, N, UNITS: tl.constexpr):
     tl.store(total_p + b * N + n, total.to(total_p.dtype.element_ty), mask=n < N)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n_word"])
 def count_back(grad_p, active_p, start_p, to_p, n_word, N, UNITS: tl.constexpr):
     """The gradient of its unit's count at each active entry of one block and word.
 

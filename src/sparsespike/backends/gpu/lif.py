@@ -51,7 +51,7 @@ def step(v, x, may_fire, alpha, v_th, b_th, v_reset, jump, RESET: tl.constexpr):
     return v, fired, near
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first", "n_word", "words", "steps", "n_count"])
 def fire(
     current_p,
     state_p,
@@ -97,7 +97,7 @@ def fire(
         spikes = tl.zeros((UNITS,), tl.int32)
         actives = tl.zeros((UNITS,), tl.int32)
         started = first + w > 0  # at step 0 nothing fires, wherever v_rest lies
-        for part in tl.static_range(4):
+        for part in range(0, 32, 8):
             # Eight currents on their way at a time, before the steps that need them.
             ahead = (
                 tl.load(x_p),
@@ -112,13 +112,12 @@ def fire(
             for i in tl.static_range(8):
                 x = ahead[i]
                 now = v
-                may_fire = started if part * 8 + i == 0 else True
+                may_fire = started | (part + i > 0)
                 v, fired, near = step(v, x, may_fire, alpha, v_th, b_th, v_reset, jump, RESET)
                 if RECORDED:
                     tl.store(x_p + i * N, now, mask=near & inside)
-                bit: tl.constexpr = 1 << (part * 8 + i) if part * 8 + i < 31 else -2147483648
-                spikes = tl.where(fired, spikes | bit, spikes)
-                actives = tl.where(near, actives | bit, actives)
+                spikes |= fired.to(tl.int32) << (part + i)
+                actives |= near.to(tl.int32) << (part + i)
             x_p += 8 * N
         left = steps - (first + w) * 32
         real = tl.where(left < 32, (1 << tl.minimum(left, 31)) - 1, -1)  # steps that exist
@@ -134,7 +133,7 @@ def fire(
     tl.store(state_p + b * N + n, v, mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first", "n_word", "words", "capacity"])
 def list_active(
     source_p,
     from_p,
@@ -197,7 +196,7 @@ def list_active(
         left = left & (left - 1)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first", "n_word", "words"])
 def send_back(
     coefficient_p,
     slope_p,
@@ -246,8 +245,7 @@ def send_back(
         if RESET == RESET_ZERO:
             spikes = tl.load(word_p + row * N + n, mask=inside, other=0)
         for r in tl.static_range(32):
-            bit: tl.constexpr = 31 - r
-            near = (actives >> bit) & 1
+            near = (actives >> (31 - r)) & 1
             c = tl.load(coefficient_p + at, mask=near != 0, other=0.0)
             if ATTACHED:
                 g = tl.load(slope_p + at, mask=near != 0, other=0.0)
@@ -258,7 +256,7 @@ def send_back(
                     c -= g * jump * delta
             tl.store(to_p, delta.to(delta_p.dtype.element_ty), mask=inside)
             if RESET == RESET_ZERO:
-                delta = tl.where(((spikes >> bit) & 1) != 0, 0.0, delta)
+                delta = tl.where(((spikes >> (31 - r)) & 1) != 0, 0.0, delta)
             delta = alpha * delta + c
             at -= near
             to_p -= N

@@ -14,7 +14,7 @@ from sparsespike.backends.gpu.bits import any_left, lowest, places, popcount, sp
 from sparsespike.backends.gpu.precision import remainder, rounded
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first", "n_word", "words"])
 def currents(
     word_p,
     plane_p,
@@ -66,7 +66,7 @@ def currents(
     tl.store(to_p, total, mask=(row[:, None] < words * 32) & (n[None, :] < N))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["B", "first", "n_word", "words", "parts"])
 def accumulate_dense(
     word_p,
     delta_p,
@@ -122,7 +122,7 @@ def accumulate_dense(
     tl.store(to_p, total, mask=in_part)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["B", "first", "n_word", "words", "parts"])
 def accumulate_sparse(
     word_p,
     delta_p,
@@ -158,7 +158,7 @@ def accumulate_sparse(
     tl.store(to_p, total, mask=n < N)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first", "n_word", "words"])
 def gather_dense(
     delta_p,
     plane_p,
@@ -228,7 +228,7 @@ def gather_dense(
         tl.store(grad_p + to, total, mask=spread(active, rows) != 0)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n_word"])
 def list_entries(active_p, start_p, row_p, unit_p, n_word, K, UNITS: tl.constexpr):
     """Lists sample * n_word * 32 + step and unit of each active input, in the order of `value`."""
     b = tl.program_id(0).to(tl.int64)
@@ -245,7 +245,7 @@ def list_entries(active_p, start_p, row_p, unit_p, n_word, K, UNITS: tl.constexp
         left = left & (left - 1)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n_active", "first", "n_word", "words"])
 def gather_sparse(
     delta_p,
     weight_p,

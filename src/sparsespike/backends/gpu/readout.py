@@ -18,7 +18,7 @@ def constants(neuron: Readout, dtype: torch.dtype, device: torch.device) -> torc
     return numbers.to(dtype).to(device)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first", "words", "steps"])
 def integrate(
     current_p,
     state_p,
@@ -57,7 +57,7 @@ def integrate(
     tl.store(state_p + b * N + n, y, mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first", "words", "steps"])
 def integrate_back(
     grad_p,
     state_p,

@@ -59,7 +59,7 @@ def _constants(
     return torch.tensor((v_th, 1 / scale, peak), dtype=torch.float64).to(dtype).to(device)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n_active"])
 def scale_by_slope(
     potential_p,
     grad_p,

@@ -75,7 +75,7 @@ class LinearGradient:
     def __init__(self, synapses: LinearSynapses, form: plan.Forms, n_active: int) -> None:
         self.synapses, self.form = synapses, form
         weight, n_in, n_out = synapses.weight, synapses.n_in, synapses.n_out
-        self.block = 32 if weight.dtype == torch.float64 else 64
+        self.block = 16 if weight.dtype == torch.float64 else 64
         if form.gradient == "dense":
             tiles = triton.cdiv(n_in, self.block) * triton.cdiv(n_out, self.block)
         else:

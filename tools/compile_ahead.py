@@ -1,0 +1,211 @@
+"""Compiles every kernel of the GPU backend for a GPU that need not be there, and tells what each one takes.
+
+    python tools/compile_ahead.py --target sm_90 --json
+
+The backend's own host code runs, on CPU tensors, with every launch replaced by a compilation: kernels are
+specialised as on the GPU. Spilled registers are an error (exit code 1).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+os.environ.pop("TRITON_INTERPRET", None)  # read when kernels are defined, in the imports below
+
+import torch
+import triton
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from triton import knobs
+from triton.backends.compiler import GPUTarget
+from triton.runtime.driver import driver
+from triton.runtime.jit import JITFunction
+
+import sparsespike as ss
+from sparsespike.backends import gpu
+from sparsespike.backends.gpu import plan
+from sparsespike.backends.gpu.listing import Listing
+from sparsespike.layers.spec import LayerSpec
+from sparsespike.words import Words, starts
+
+TARGETS = {
+    "sm_80": GPUTarget("cuda", 80, 32),
+    "sm_90": GPUTarget("cuda", 90, 32),
+    "sm_100": GPUTarget("cuda", 100, 32),
+    "gfx942": GPUTarget("hip", "gfx942", 64),
+}
+# (B, T, N_in, N_out) of what is compiled: sizes that are and are not multiples of 16, which Triton tells apart.
+SIZES = ((4, 96, 208, 208), (3, 70, 33, 10))
+PRECISIONS = ("full", "tf32", "bfloat16", "float16")
+
+
+class Stub:
+    """A driver that says which GPU there is, and that is all."""
+
+    def __init__(self, target: GPUTarget) -> None:
+        self.target = target
+
+    def get_current_device(self) -> int:
+        return 0
+
+    def set_current_device(self, device: int) -> None:
+        pass
+
+    def get_current_stream(self, device: int) -> int:
+        return 0
+
+    def get_current_target(self) -> GPUTarget:
+        return self.target
+
+    def get_active_torch_device(self) -> torch.device:
+        return torch.device("cpu")
+
+
+@contextlib.contextmanager
+def compiling(target: GPUTarget) -> Iterator[dict[str, Any]]:
+    """Launches inside compile for `target` and do nothing else; gives the kernels, by hash."""
+    found: dict[str, Any] = {}
+    launch = JITFunction.run
+
+    def compiled(self: Any, *args: Any, grid: Any, warmup: bool, **options: Any) -> None:
+        kernel = launch(self, *args, grid=grid, warmup=True, **options)
+        found[kernel.hash] = (self.__name__, kernel)
+
+    with (
+        mock.patch.object(driver, "_active", Stub(target)),
+        mock.patch.object(JITFunction, "run", compiled),
+        mock.patch.object(gpu, "on_device", lambda _: contextlib.nullcontext()),
+        mock.patch.object(Listing, "counted", lambda *_: (64, 64)),
+    ):
+        yield found
+
+
+def run_all(sizes: tuple[int, int, int, int], dtype: torch.dtype) -> Iterator[None]:
+    """Calls every function of the backend, in each of its forms; yields after each."""
+    n_batch, n_step, n_in, n_out = sizes
+    dense = (torch.rand(n_batch, n_step, n_in) < 0.05).to(dtype)
+    spikes = ss.Spikes.from_dense(dense, active=dense == 1).to_words()
+    zeros = torch.zeros(n_batch, spikes.words.word.shape[1], n_out, dtype=torch.int32)
+    value = torch.zeros(64, dtype=dtype)
+    own = Words(zeros, torch.tensor([64, 64]), zeros, starts(zeros))
+    fired = ss.Spikes((n_batch, n_step, n_out), own, value, value)
+    linear = ss.Linear(n_in, n_out, bias=True, dtype=dtype)
+    lif, readout = ss.LIF(tau_mem=10e-3, dt=1e-3), ss.Readout(tau_mem=10e-3, dt=1e-3)
+    gpu.count_forward(spikes)
+    gpu.count_backward(torch.zeros(n_batch, n_in, dtype=dtype), spikes)
+    for precision in PRECISIONS if dtype == torch.float32 else PRECISIONS[:1]:
+        for neuron, several in [
+            *((replace(lif, reset=reset), True) for reset in ("subtract", "zero", "none")),
+            *((replace(lif, reset=r, detach_reset=False), False) for r in ("subtract", "zero")),
+            *((replace(lif, surrogate=s), False) for s in (ss.Triangle(), ss.Boxcar(), ss.ATan())),
+            *((replace(lif, surrogate=s), False) for s in (ss.Sigmoid(), ss.Gaussian())),
+        ]:
+            spec = LayerSpec("gpu", linear.spec(), neuron, precision)
+            parameter = linear.tensors()
+            for transient in (plan.TRANSIENT, 1) if several else (plan.TRANSIENT,):
+                with mock.patch.object(plan, "TRANSIENT", transient):
+                    for recorded in (True, False):
+                        gpu.spiking_forward(spikes, parameter[:1], spec, recorded)
+            for form in ("dense", "sparse"):
+                with plan.use_forms(form, form), mock.patch.object(plan, "TRANSIENT", 1):
+                    gpu.spiking_backward(value, spikes, parameter[:1], fired, spec, True)
+            yield
+        spec = LayerSpec("gpu", linear.spec(), readout, precision)
+        potential = gpu.readout_forward(spikes, parameter, spec)
+        gpu.readout_backward(torch.zeros_like(potential), spikes, parameter, spec, True)
+        yield
+
+
+def needs(name: str, kernel: Any) -> dict[str, Any]:
+    """Registers, shared memory, spills and tensor-core instructions of a kernel."""
+    row = {"kernel": name, "warps": kernel.metadata.num_warps, "shared": kernel.metadata.shared}
+    if kernel.metadata.target.backend == "hip":
+        text = kernel.asm["amdgcn"]
+
+        def number(key: str) -> int:
+            found = re.search(rf"\.{key}:\s*(\d+)", text)
+            return int(found.group(1)) if found else 0
+
+        spills = number("vgpr_spill_count") + number("sgpr_spill_count")
+        matrix = len(re.findall(r"\bv_mfma", text))
+        return row | {"registers": number("vgpr_count"), "spills": spills, "tensor": matrix}
+    with tempfile.TemporaryDirectory() as folder:
+        cubin = Path(folder) / "kernel.cubin"
+        cubin.write_bytes(kernel.asm["cubin"])
+        usage = subprocess.run(
+            [knobs.nvidia.cuobjdump.path, "-res-usage", cubin],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+    found = re.search(r"REG:(\d+) STACK:(\d+)", usage)
+    assert found is not None, usage
+    matrix = len(re.findall(r"wgmma\.mma_async|mma\.sync|tcgen05\.mma", kernel.asm["ptx"]))
+    registers, stack = map(int, found.groups())
+    return row | {"registers": registers, "spills": stack, "tensor": matrix}
+
+
+def measure(target: str) -> list[dict[str, Any]]:
+    """One row per compiled kernel."""
+    rows = []
+    with compiling(TARGETS[target]) as found:
+        for dtype in (torch.float32, torch.float64):
+            for sizes in SIZES:
+                started = time.perf_counter()
+                for _ in run_all(sizes, dtype):
+                    pass
+                seconds = time.perf_counter() - started
+                Console(stderr=True).print(f"{target}: {dtype}, {sizes}, {seconds:.0f} s")
+    for name, kernel in track(found.values(), f"{target}: reading", console=Console(stderr=True)):
+        rows.append(needs(name, kernel))
+    return rows
+
+
+def worst(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Per kernel the most that any of its variants takes, and how many there are."""
+    table: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        most = table.setdefault(row["kernel"], {"kernel": row["kernel"], "variants": 0})
+        most["variants"] += 1
+        for key in ("registers", "shared", "spills", "tensor"):
+            most[key] = max(most.get(key, 0), row[key])
+    return sorted(table.values(), key=lambda row: row["kernel"])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--target", choices=sorted(TARGETS), default="sm_90")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parsed = parser.parse_args()
+    rows = worst(measure(parsed.target))
+    if parsed.json:
+        print(json.dumps({"target": parsed.target, "triton": triton.__version__, "rows": rows}))
+    else:
+        table = Table(title=f"Kernels for {parsed.target}, the most that any variant takes")
+        for name in rows[0]:
+            table.add_column(name, justify="left" if name == "kernel" else "right")
+        for row in rows:
+            table.add_row(*map(str, row.values()))
+        Console().print(table)
+    spilled = [row["kernel"] for row in rows if row["spills"]]
+    if spilled:
+        print(f"registers spilled: {', '.join(spilled)}", file=sys.stderr)
+    return 1 if spilled else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
