@@ -144,6 +144,12 @@ def load_or_sample(name: str, root: Path | None) -> EventDataset:
         return data.load(f"{name}-sample", split="train", root=root)
 
 
+def stored(spikes: Spikes, backend: str, device: str) -> Spikes:
+    """The same spikes on a device, as a backend takes them: words for "gpu", lists for the others."""
+    moved = spikes.to(device)
+    return moved.to_words() if backend == "gpu" else moved.to_lists()
+
+
 def head(spikes: Spikes, n_sample: int, n_step: int) -> Spikes:
     """The first samples and steps of a batch, with their active entries."""
     part = spikes[:n_sample]

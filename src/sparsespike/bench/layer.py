@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from sparsespike.bench import inputs
-from sparsespike.bench.gate import HEAD_SAMPLES, HEAD_STEPS, compare, decided
+from sparsespike.bench.gate import HEAD_SAMPLES, HEAD_STEPS, PLANES_ROOM, compare, decided
 from sparsespike.bench.peers import PEERS, DenseLayer, layer_of
-from sparsespike.bench.trial import OURS, Method, Trial
+from sparsespike.bench.trial import OURS, Device, Method, Trial, backend_on
 from sparsespike.events import Spikes
 from sparsespike.layers.layer import Layer
 from sparsespike.layers.linear import Linear
@@ -42,6 +42,7 @@ class LayerBench:
             are scaled to, in (0, 1); trained second layers have 0.8 to 1.1 % (section 3.2).
         batch_size: samples B, >= 1.
         b_th: half-width of the active band, > 0; None for 0.2, or the network's own.
+        device: where the methods compute.
         methods: what to run.
         repeats: timed runs of each method, >= 1.
         limit: seconds after which a method is given up or not repeated further, > 0.
@@ -58,6 +59,7 @@ class LayerBench:
     activity: float = 0.009
     batch_size: int = 256
     b_th: float | None = None
+    device: Device = "cpu"
     methods: tuple[Method, ...] = get_args(Method)
     repeats: int = 20
     limit: float = 20.0
@@ -65,6 +67,7 @@ class LayerBench:
     out: Path = Path("results")
 
     def __post_init__(self) -> None:
+        backend_on(self.device)
         rules: dict[str, tuple[str, bool]] = {
             "neurons": ("an integer >= 1", self.neurons is None or self.neurons >= 1),
             "steps": ("an integer >= 2", self.steps is None or self.steps >= 2),
@@ -117,12 +120,14 @@ class LayerBench:
             neuron,
             torch.randn(n_batch, n_step, generator=draw),
             torch.randn(n_batch, len(made.weight), generator=draw),
+            self.device,
+            backend_on(self.device),
         )
 
 
 @dataclass(frozen=True, eq=False)
 class LayerCase:
-    """One spiking layer, its input and its upstream gradient.
+    """One spiking layer, its input and its upstream gradient, on the CPU; a trial moves what it needs.
 
     Attributes:
         source: where input and weights come from.
@@ -131,6 +136,8 @@ class LayerCase:
         neuron: of the layer.
         per_step: (B, T), and
         per_unit: (B, N_out): the upstream gradient is their product.
+        device: where the methods compute.
+        backend: of sparsespike.
     """
 
     source: str
@@ -139,6 +146,8 @@ class LayerCase:
     neuron: LIF
     per_step: Tensor
     per_unit: Tensor
+    device: str = "cpu"
+    backend: str = "cpu"
 
     def about(self) -> dict[str, Any]:
         """See `Case`."""
@@ -178,19 +187,25 @@ class LayerCase:
     def trial(self, method: str) -> Trial:
         """See `Case`: phases "forward", which gives the spikes, and "backward"."""
         if method == OURS:
-            return self._event_trial("cpu", self.neuron)
-        return self._dense_trial(layer_of(method, self.neuron), int(method in PEERS))
+            return self._event_trial(self.backend, self.neuron)
+        layer = layer_of(method, self.neuron, self.device)
+        return self._dense_trial(layer, int(method in PEERS))
 
     def check(self, method: str) -> str | None:
-        """See `Case`: spikes and both gradients of the head, in float64 and float32."""
+        """See `Case`: spikes and both gradients of the head, in float64 and float32.
+
+        The oracle computes in float64 on the CPU.
+        """
         peer = PEERS.get(method)
         twin = self.neuron if peer is None else peer.twin(self.neuron)
+        room = PLANES_ROOM if method == OURS and self.backend == "gpu" else 1.0
         for dtype in (torch.float64, torch.float32):
-            oracle = dataclasses.replace(self.head()._to(torch.float64), neuron=twin)
-            sure = decided(oracle.spikes, oracle.weight, twin, dtype)
+            mine = self.head()._to(torch.float64)
+            oracle = dataclasses.replace(mine, neuron=twin, device="cpu", backend="dense")
+            sure = decided(oracle.spikes, oracle.weight, twin, dtype, room)
             oracle = dataclasses.replace(oracle, per_step=oracle.per_step * sure[:, None])
             expected = oracle._outcome(oracle._event_trial("dense", twin), 0)
-            mine = dataclasses.replace(oracle._to(dtype), neuron=self.neuron)
+            mine = dataclasses.replace(mine, per_step=oracle.per_step)._to(dtype)
             found = mine._outcome(mine.trial(method), 0 if peer is None else 1)
             scale = 1.0 if peer is None else peer.slope
             problem = compare(found, expected, sure, scale, exact=peer is None)
@@ -215,11 +230,11 @@ class LayerCase:
         return Layer(connection, neuron, backend=backend)
 
     def _event_trial(self, backend: str, neuron: LIF) -> Trial:
-        layer = self._layer(backend, neuron)
-        value = self.spikes.value.detach().requires_grad_()
-        spikes = dataclasses.replace(self.spikes, value=value)
-        with torch.no_grad():
-            grad = self._grad_at_active(layer(spikes))
+        layer = self._layer(backend, neuron).to(self.device)
+        spikes = inputs.stored(self.spikes, backend, self.device)
+        value = spikes.value.detach().requires_grad_()
+        spikes = dataclasses.replace(spikes, value=value)
+        grad = self._grad_at_active(layer(spikes))
 
         def forward(_: None) -> Spikes:
             return layer(spikes)
@@ -227,14 +242,12 @@ class LayerCase:
         def backward(fired: Spikes) -> tuple[Tensor, ...]:
             return torch.autograd.grad(fired.value, (value, layer.connection.weight), grad)
 
-        lists = [spikes.unit, spikes.offset, spikes.active_unit, spikes.active_offset]
-        return Trial(
-            {"forward": forward, "backward": backward}, [value, layer.connection.weight, *lists]
-        )
+        given = [value, layer.connection.weight, *spikes.storage]
+        return Trial({"forward": forward, "backward": backward}, given)
 
     def _dense_trial(self, layer: DenseLayer, early: int) -> Trial:
         """A dense method; `early` by so many steps comes the gradient, as its spikes do."""
-        spikes, weight = self._dense_spikes, self.weight.detach().requires_grad_()
+        spikes, weight = self._dense_spikes, self.weight.detach().to(self.device).requires_grad_()
         grad = self._dense_grad[early:][: spikes.shape[1]].transpose(0, 1)
 
         def forward(_: None) -> Tensor:
@@ -246,11 +259,14 @@ class LayerCase:
         return Trial({"forward": forward, "backward": backward}, [spikes, weight, grad])
 
     def _outcome(self, trial: Trial, early: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Spikes (B, T, N_out), gradient at the active inputs, gradient of the weights."""
+        """Spikes (B, T, N_out), gradient at the active inputs in lists' order, gradient of the weights."""
         fired = trial.phases["forward"](None)
         grad_input, grad_weight = trial.phases["backward"](fired)
         if isinstance(fired, Spikes):
-            return fired.to_dense().detach(), grad_input, grad_weight
+            given = inputs.stored(self.spikes, self.backend, self.device)
+            grad = dataclasses.replace(given, value=grad_input).to("cpu").to_lists().value
+            return fired.to_dense().detach().cpu(), grad, grad_weight.cpu()
+        fired, grad_input, grad_weight = fired.cpu(), grad_input.cpu(), grad_weight.cpu()
         if early:
             fired = torch.cat((torch.zeros_like(fired[:, :1]), fired[:, :-1]), 1)
         at_active = grad_input.reshape(-1, grad_input.shape[2])[
@@ -259,22 +275,25 @@ class LayerCase:
         return fired.detach(), at_active, grad_weight
 
     def _grad_at_active(self, fired: Any) -> Tensor:
-        row = fired.active_row()
-        sample = torch.div(row, fired.shape[1], rounding_mode="floor")
-        return self.per_step.flatten()[row] * self.per_unit[sample, fired.active_unit]
+        n_step, n_unit = fired.shape[1:]
+        entry = fired.storage.active_entry(fired.shape)
+        row = torch.div(entry, n_unit, rounding_mode="floor")
+        sample = torch.div(row, n_step, rounding_mode="floor")
+        per_step, per_unit = self.per_step.to(entry.device), self.per_unit.to(entry.device)
+        return per_step.flatten()[row] * per_unit[sample, entry % n_unit]
 
     # Shared by the dense methods, so that one process need not hold a copy for each.
     @cached_property
     def _dense_spikes(self) -> Tensor:
         """(B, T, N_in), time first in memory."""
         n_batch, n_step, n_in = self.spikes.shape
-        dense = torch.zeros(n_step, n_batch, n_in, dtype=self.weight.dtype)
-        row = self.spikes.row()
-        dense[row % n_step, torch.div(row, n_step, rounding_mode="floor"), self.spikes.unit] = 1
+        dense = torch.zeros(n_step, n_batch, n_in, dtype=self.weight.dtype, device=self.device)
+        row, unit = self.spikes.row().to(self.device), self.spikes.unit.to(self.device)
+        dense[row % n_step, torch.div(row, n_step, rounding_mode="floor"), unit] = 1
         return dense.transpose(0, 1).requires_grad_()
 
     @cached_property
     def _dense_grad(self) -> Tensor:
         """(T + 1, B, N_out), the last step zero."""
         per_step = torch.cat((self.per_step, torch.zeros_like(self.per_step[:, :1])), 1)
-        return per_step.t()[:, :, None] * self.per_unit[None]
+        return per_step.to(self.device).t()[:, :, None] * self.per_unit.to(self.device)[None]

@@ -32,18 +32,25 @@ def run(phases: Phases) -> Any:
     return result
 
 
-def turn(phases: Phases) -> dict[str, float]:
+def wait(device: str) -> None:
+    """Waits until a GPU has done what it was asked; nothing on "cpu"."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def turn(phases: Phases, device: str = "cpu") -> dict[str, float]:
     """Seconds of each phase, the median over the runs of one turn.
 
     Whoever had the turn before has left its own data in the caches, as no training loop does: the phases
-    run again and again until `TURN_S` is over, and the first `WARM_UPS` runs do not count.
+    run again and again until `TURN_S` is over, and the first `WARM_UPS` runs do not count. A phase on a GPU
+    ends when the GPU has done it, so launching its kernels counts as well.
     """
     gc.collect()
     gc.disable()
     try:
-        runs = [_time_once(phases)]
+        runs = [_time_once(phases, device)]
         while sum(sum(taken.values()) for taken in runs) < TURN_S:
-            runs.append(_time_once(phases))
+            runs.append(_time_once(phases, device))
     finally:
         gc.enable()
     counted = runs[WARM_UPS:] or runs[-1:]
@@ -113,14 +120,18 @@ def saved_bytes(forward: Callable[[], Any], given: Iterable[Tensor]) -> int:
     return total
 
 
-def peak_bytes(computation: Callable[[], Any]) -> int | None:
-    """Bytes by which this process's resident memory exceeded its start while `computation` ran.
+def peak_bytes(computation: Callable[[], Any], device: str = "cpu") -> int | None:
+    """Bytes by which this process's memory exceeded its start while `computation` ran.
+
+    On "cuda" what torch has allocated there, whose kernels allocate nothing else; on "cpu" resident memory.
 
     Counts every allocation that was touched, of torch, NumPy, Numba or anyone else, and freed since
     or not. Meant for a fresh process (see `bench.worker`): memory that is free but still held there
     is used first and not seen. Linux only; elsewhere, or where the kernel forbids the reset, None.
     """
     gc.collect()
+    if device == "cuda":
+        return _peak_bytes_of_gpu(computation)
     status, clear = Path("/proc/self/status"), Path("/proc/self/clear_refs")
     try:
         ctypes.CDLL("libc.so.6").malloc_trim(0)
@@ -134,6 +145,15 @@ def peak_bytes(computation: Callable[[], Any]) -> int | None:
     return max(0, after - before) * 1024
 
 
+def _peak_bytes_of_gpu(computation: Callable[[], Any]) -> int:
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    result = computation()
+    wait("cuda")
+    del result
+    return torch.cuda.max_memory_allocated() - before
+
+
 def available_bytes() -> int | None:
     """Memory that a new computation can have without swapping; None where it is not known."""
     try:
@@ -142,11 +162,13 @@ def available_bytes() -> int | None:
         return None
 
 
-def _time_once(phases: Phases) -> dict[str, float]:
+def _time_once(phases: Phases, device: str) -> dict[str, float]:
     taken, result = {}, None
+    wait(device)
     for name, phase in phases.items():
         start = time.perf_counter()
         result = phase(result)
+        wait(device)
         taken[name] = time.perf_counter() - start
     return taken
 

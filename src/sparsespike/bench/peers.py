@@ -38,26 +38,26 @@ class Peer:
     Attributes:
         package: name to install and to ask the version of.
         note: what it computes differently.
-        build: neuron -> layer (spikes (B, T, N_in), weight (N_out, N_in), neuron) -> (B, T, N_out).
+        build: neuron, device -> layer (spikes (B, T, N_in), weight (N_out, N_in), neuron) -> (B, T, N_out).
         twin: neuron -> the neuron of ours whose spikes and gradients the library computes for it.
         slope: its gradients are so many times its twin's.
     """
 
     package: str
     note: str
-    build: Callable[[LIF], DenseLayer]
+    build: Callable[[LIF, str], DenseLayer]
     twin: Callable[[LIF], LIF]
     slope: float = 1.0
 
-    def load(self, neuron: LIF) -> DenseLayer:
-        """The layer, importing the library.
+    def load(self, neuron: LIF, device: str = "cpu") -> DenseLayer:
+        """The layer on a device, importing the library.
 
         Raises:
             ImportError: if the library, or one that it imports, is not installed.
-            ValueError: if it cannot compute `neuron`.
+            ValueError: if it cannot compute `neuron`, or not with its own kernels on a GPU.
         """
         _check(neuron)
-        return self.build(neuron)
+        return self.build(neuron, device)
 
     def version(self) -> str | None:
         """The installed version, None if there is none."""
@@ -67,8 +67,8 @@ class Peer:
             return None
 
 
-def layer_of(method: str, neuron: LIF) -> DenseLayer:
-    """The dense layer of a method, of `baselines` or of a library.
+def layer_of(method: str, neuron: LIF, device: str = "cpu") -> DenseLayer:
+    """The dense layer of a method, of `baselines` or of a library, on a device.
 
     Raises:
         Refusal: if the library is not installed or cannot compute `neuron`.
@@ -76,21 +76,21 @@ def layer_of(method: str, neuron: LIF) -> DenseLayer:
     if method in DENSE_LAYERS:
         return DENSE_LAYERS[method]
     try:
-        return PEERS[method].load(neuron)
+        return PEERS[method].load(neuron, device)
     except ImportError as error:
         raise Refusal(f"not installed, see `make peers` ({error})") from None
     except ValueError as error:
         raise Refusal(str(error)) from None
 
 
-def _snntorch(neuron: LIF) -> DenseLayer:
+def _snntorch(neuron: LIF, device: str) -> DenseLayer:
     library, surrogate = _import("snntorch"), _import("snntorch.surrogate")
     cell = library.Leaky(
         beta=neuron.alpha,
         threshold=neuron.v_th,
         spike_grad=surrogate.fast_sigmoid(slope=_beta(neuron)),
         reset_mechanism="subtract",
-    )
+    ).to(device)
 
     def layer(spikes: Tensor, weight: Tensor, neuron: LIF) -> Tensor:
         current = _current(spikes, weight)
@@ -103,8 +103,10 @@ def _snntorch(neuron: LIF) -> DenseLayer:
     return layer
 
 
-def _spikingjelly(neuron: LIF) -> DenseLayer:
+def _spikingjelly(neuron: LIF, device: str) -> DenseLayer:
     node = _spikingjelly_node(neuron, "m")
+    if device == "cuda":
+        _need_kernels("LIFNode")
 
     def layer(spikes: Tensor, weight: Tensor, neuron: LIF) -> Tensor:
         node.reset()
@@ -113,7 +115,7 @@ def _spikingjelly(neuron: LIF) -> DenseLayer:
     return layer
 
 
-def _spikingjelly_loop(neuron: LIF) -> DenseLayer:
+def _spikingjelly_loop(neuron: LIF, device: str) -> DenseLayer:
     node = _spikingjelly_node(neuron, "s")
 
     def layer(spikes: Tensor, weight: Tensor, neuron: LIF) -> Tensor:
@@ -138,7 +140,20 @@ def _spikingjelly_node(neuron: LIF, step_mode: str) -> Any:
     )
 
 
-def _norse(neuron: LIF) -> DenseLayer:
+def _need_kernels(node: str) -> None:
+    """Refuses SpikingJelly's reference in PyTorch on a GPU, which it falls back to where Triton is missing.
+
+    Its version 2 has no argument for that; its kernels are in Triton unless it was built with others.
+    """
+    functions = _import("spikingjelly.activation_based.functional.neuron")
+    found = functions.neuron_implementation("lif", torch.device("cuda"))
+    if found["implementation"] not in ("triton", "cuda"):
+        raise ValueError(
+            f"{node}: expected its fused operator, found {found['implementation']}: {found['unavailable']}"
+        )
+
+
+def _norse(neuron: LIF, device: str) -> DenseLayer:
     library, box = _import("norse.torch"), _import("norse.torch.functional.lif_box")
 
     def reset(spike: Tensor, potential: Tensor, v_reset: Tensor, v_th: Tensor) -> Tensor:
@@ -146,9 +161,9 @@ def _norse(neuron: LIF) -> DenseLayer:
         return potential - spike.detach() * (v_th / neuron.alpha)
 
     parameters = box.LIFBoxParameters(
-        tau_mem_inv=torch.tensor((1.0 - neuron.alpha) / neuron.dt),
-        v_th=torch.tensor(neuron.v_th),
-        alpha=torch.tensor(_beta(neuron)),
+        tau_mem_inv=torch.tensor((1.0 - neuron.alpha) / neuron.dt, device=device),
+        v_th=torch.tensor(neuron.v_th, device=device),
+        alpha=torch.tensor(_beta(neuron), device=device),
         reset_method=reset,
     )
     cell = library.LIFBoxCell(parameters, dt=neuron.dt)
@@ -190,7 +205,7 @@ PEERS = {
     ),
     "spikingjelly": Peer(
         "spikingjelly",
-        f"LIFNode, multi-step operator, SoftSign; {SPIKINGJELLY_NOTE}",
+        f"LIFNode, multi-step operator (fused on a GPU), SoftSign; {SPIKINGJELLY_NOTE}",
         _spikingjelly,
         twin=_with_leaking_reset,
         slope=50.0,

@@ -23,10 +23,10 @@ SHOWN = ("forward", "backward")
 VERSIONS = ("sparsespike", "torch", "numba", "numpy")
 
 
-def environment() -> dict[str, Any]:
-    """Code, machine and versions: what a number is worth nothing without."""
+def environment(device: str = "cpu") -> dict[str, Any]:
+    """Code, machine and versions: what a number is worth nothing without; with "cuda" the GPU as well."""
     commit, dirty = _commit()
-    return {
+    about = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": commit,
         "dirty": dirty,
@@ -36,8 +36,14 @@ def environment() -> dict[str, Any]:
         "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
-        "versions": {name: metadata.version(name) for name in VERSIONS},
+        "versions": {name: _version(name) for name in VERSIONS},
+        "device": device,
     }
+    if device == "cuda":
+        about["gpu"] = torch.cuda.get_device_name()
+        about["gpu_memory_gib"] = round(torch.cuda.mem_get_info()[1] / 2**30, 1)
+        about["versions"] |= {"cuda": torch.version.cuda, "triton": _version("triton")}
+    return about
 
 
 def append(path: Path, about: dict[str, Any], rows: list[Row]) -> None:
@@ -51,7 +57,16 @@ def append(path: Path, about: dict[str, Any], rows: list[Row]) -> None:
     Raises:
         OSError: if the file cannot be written.
     """
-    lines = [json.dumps({**about, **dataclasses.asdict(row)}, allow_nan=False) for row in rows]
+    append_lines(path, [{**about, **dataclasses.asdict(row)} for row in rows])
+
+
+def append_lines(path: Path, results: list[dict[str, Any]]) -> None:
+    """Appends one line per result to a JSONL file, made if missing.
+
+    Raises:
+        OSError: if the file cannot be written.
+    """
+    lines = [json.dumps(result, allow_nan=False) for result in results]
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a", encoding="utf-8") as file:
         file.write("".join(line + "\n" for line in lines))
@@ -89,9 +104,10 @@ def table(title: str, caption: str, rows: list[Row]) -> Table:
 def caption(about: dict[str, Any]) -> str:
     """What the columns mean, and where they were measured."""
     commit = (about["commit"] or "no checkout")[:12] + (" + changes" if about["dirty"] else "")
+    where = f"{about['gpu']}; " if about.get("gpu") else ""
     return (
         "median over 20th-80th percentile; × multiples of sparsespike's; memory beyond inputs "
-        f"and weights\n{about['cpu']}, {about['threads']} of {about['cores']} cores, load "
+        f"and weights\n{where}{about['cpu']}, {about['threads']} of {about['cores']} cores, load "
         f"{about['load']} when it began, torch {about['versions']['torch']}, "
         f"{commit}"
     )
@@ -149,6 +165,14 @@ def _commit() -> tuple[str | None, bool | None]:
         return git("rev-parse", "HEAD"), bool(git("status", "--porcelain"))
     except (OSError, subprocess.SubprocessError):
         return None, None
+
+
+def _version(name: str) -> str | None:
+    """The installed version; None for a source tree that is on the path without being installed."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _cpu() -> str:

@@ -76,7 +76,7 @@ def run(bench: Bench, console: Console) -> tuple[dict[str, Any], list[Row]]:
                 _gate(row, case)
                 progress.update(task, description=f"{method}: memory", advance=1)
                 if row.status == "ok":
-                    check_memory(method, case)
+                    check_memory(method, case, bench.device)
                     worker = Worker(bench, method, bench.limit)
                     ending.callback(worker.close)
                     _weigh(row, bench, worker)

@@ -29,7 +29,7 @@ from sparsespike.bench.baselines import dense_activity, dense_readout
 from sparsespike.bench.gate import EXACT, HEAD_SAMPLES, HEAD_STEPS, relative_error
 from sparsespike.bench.layer import LayerCase
 from sparsespike.bench.peers import PEERS, DenseLayer, layer_of
-from sparsespike.bench.trial import OURS, Method, Trial
+from sparsespike.bench.trial import OURS, Device, Method, Trial, backend_on
 from sparsespike.events import Spikes
 from sparsespike.layers.layer import Network
 from sparsespike.neurons import LIF, Readout
@@ -47,6 +47,7 @@ class StepBench:
         neurons: units of each hidden layer, >= 1; None for the recipe's.
         batch_size: samples, >= 1; None for the recipe's.
         b_th: half-width of the active band, > 0; None for the recipe's.
+        device: where the methods compute.
         methods: what to run.
         repeats: timed runs of each method, >= 1.
         limit: seconds after which a method is given up or not repeated further, > 0.
@@ -59,6 +60,7 @@ class StepBench:
     neurons: int | None = None
     batch_size: int | None = None
     b_th: float | None = None
+    device: Device = "cpu"
     methods: tuple[Method, ...] = get_args(Method)
     repeats: int = 20
     limit: float = 20.0
@@ -66,6 +68,7 @@ class StepBench:
     out: Path = Path("results")
 
     def __post_init__(self) -> None:
+        backend_on(self.device)
         for name, holds in (("repeats", self.repeats >= 1), ("limit", self.limit > 0)):
             if not holds:
                 raise ValueError(f"{name}: expected a number > 0, found {getattr(self, name)}")
@@ -90,12 +93,13 @@ class StepBench:
         dataset = inputs.load_or_sample(recipe.dataset, self.data)
         spikes, label = inputs.batch(dataset, recipe, recipe.batch_size, self.seed)
         net = recipe.network(dataset.n_units, dataset.n_classes)
-        return StepCase(dataset.name, len(dataset), recipe, net, spikes, label)
+        where = self.device, backend_on(self.device)
+        return StepCase(dataset.name, len(dataset), recipe, net, spikes, label, *where)
 
 
 @dataclass(frozen=True, eq=False)
 class StepCase:
-    """One batch and one network.
+    """One batch and one network, on the CPU; a trial moves what it needs.
 
     Attributes:
         dataset: where the batch comes from.
@@ -104,6 +108,8 @@ class StepCase:
         net: the network with the weights all methods start from.
         spikes: (B, T, N_in).
         label: (B,).
+        device: where the methods compute.
+        backend: of sparsespike.
     """
 
     dataset: str
@@ -112,6 +118,8 @@ class StepCase:
     net: Network
     spikes: Spikes
     label: Tensor
+    device: str = "cpu"
+    backend: str = "cpu"
 
     def about(self) -> dict[str, Any]:
         """See `Case`."""
@@ -144,22 +152,25 @@ class StepCase:
     def trial(self, method: str) -> Trial:
         """See `Case`: phases "forward", which gives the loss, "backward" and "update"."""
         if method == OURS:
-            return self._event_trial("cpu")
-        return self._dense_trial(layer_of(method, self._lif))
+            return self._event_trial(self.backend)
+        return self._dense_trial(layer_of(method, self._lif, self.device))
 
     def check(self, method: str) -> str | None:
         """See `Case`: loss and the gradient of every weight of the head, in float64.
 
         A library's spikes come a step early in every layer, so that its loss is another one: its layer is
-        checked, on the input of the first.
+        checked, on the input of the first. So is ours on a GPU, whose kernels for float32 are others.
         """
         head = self.head()
-        if method in PEERS:
-            return head._first_layer().check(method)
+        if method in PEERS or (method == OURS and self.backend == "gpu"):
+            problem = head._first_layer().check(method)
+            if problem or method in PEERS:
+                return problem
         head = dataclasses.replace(
             head, net=copy.deepcopy(head.net).double(), spikes=head.spikes.to(torch.float64)
         )
-        expected, found = _outcome(head._event_trial("dense")), _outcome(head.trial(method))
+        oracle = dataclasses.replace(head, device="cpu", backend="dense")
+        expected, found = _outcome(oracle.trial(OURS)), _outcome(head.trial(method))
         for i, (left, right) in enumerate(zip(found, expected, strict=True)):
             name = f"gradient of layer {i}" if i else "loss"
             if not right.count_nonzero():
@@ -170,19 +181,20 @@ class StepCase:
         return None
 
     def _event_trial(self, backend: str) -> Trial:
-        net = copy.deepcopy(self.net)
+        net = copy.deepcopy(self.net).to(self.device)
         weights = list(net.parameters())
+        spikes = inputs.stored(self.spikes, backend, self.device)
+        label = self.label.to(self.device)
 
         def forward(_: None) -> Tensor:
             with use_backend(backend):
-                potential, hidden = net(self.spikes, return_spikes=True)
-                loss = losses.cross_entropy(potential, self.label, self.recipe.reduce)
+                potential, hidden = net(spikes, return_spikes=True)
+                loss = losses.cross_entropy(potential, label, self.recipe.reduce)
                 for layer in hidden:
                     loss = loss + losses.activity(layer, **penalty_weights(self.recipe))
             return loss
 
-        lists = [self.spikes.unit, self.spikes.offset]
-        return Trial(_phases(forward, weights), [*weights, self.label, *lists])
+        return Trial(_phases(forward, weights), [*weights, label, *spikes.storage])
 
     def _first_layer(self) -> LayerCase:
         draw = torch.Generator().manual_seed(self.recipe.seed + 1)
@@ -195,21 +207,26 @@ class StepCase:
             self._lif,
             torch.randn(n_batch, n_step, generator=draw),
             torch.randn(n_batch, len(weight), generator=draw),
+            self.device,
+            self.backend,
         )
 
     def _dense_trial(self, layer: DenseLayer) -> Trial:
         weights = [
-            weight.detach().clone(memory_format=torch.contiguous_format).requires_grad_()
+            weight.detach()
+            .to(self.device, copy=True, memory_format=torch.contiguous_format)
+            .requires_grad_()
             for weight in self.net.parameters()
         ]
+        label = self.label.to(self.device)
 
         def forward(_: None) -> Tensor:
             logit, penalty = dense_forward(
                 layer, self._dense_spikes, weights, self._neurons, self.recipe
             )
-            return functional.cross_entropy(logit, self.label) + penalty
+            return functional.cross_entropy(logit, label) + penalty
 
-        return Trial(_phases(forward, weights), [*weights, self.label, self._dense_spikes])
+        return Trial(_phases(forward, weights), [*weights, label, self._dense_spikes])
 
     @property
     def _neurons(self) -> list[LIF | Readout]:
@@ -224,7 +241,8 @@ class StepCase:
 
     @cached_property
     def _dense_spikes(self) -> Tensor:
-        return time_first(self.spikes.to(next(self.net.parameters()).dtype))
+        spikes = time_first(self.spikes.to(next(self.net.parameters()).dtype))
+        return spikes.to(self.device)
 
 
 def dense_forward(
@@ -286,7 +304,7 @@ def _phases(
 
 
 def _outcome(trial: Trial) -> list[Tensor]:
-    """The loss, then the gradient of every weight."""
+    """The loss, then the gradient of every weight, on the CPU."""
     loss = trial.phases["forward"](None)
     weights = trial.phases["backward"](loss)
-    return [loss.detach(), *(weight.grad for weight in weights)]
+    return [loss.detach().cpu(), *(weight.grad.cpu() for weight in weights)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 
 from sparsespike.bench.measure import Phases, available_bytes
@@ -23,6 +24,18 @@ Method = Literal[
     "spikingjelly-loop",
     "norse",
 ]
+Device = Literal["cpu", "cuda"]
+
+
+def backend_on(device: str) -> str:
+    """The backend that `OURS` means on a device.
+
+    Raises:
+        ValueError: if there is no such device here.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError('device: expected a CUDA device for "cuda", found none')
+    return "gpu" if device == "cuda" else "cpu"
 
 
 class Trial(NamedTuple):
@@ -87,18 +100,23 @@ class Bench(Protocol):
         """Seconds for a method, beyond which it is not repeated."""
         ...
 
+    @property
+    def device(self) -> Device:
+        """Where the methods compute."""
+        ...
+
     def case(self) -> Case:
         """The case; the same one at every call."""
         ...
 
 
-def check_memory(method: str, case: Case) -> None:
+def check_memory(method: str, case: Case, device: str = "cpu") -> None:
     """Refuses a dense method whose tensors surely do not fit.
 
     Raises:
         Refusal: naming how much it needs and how much there is.
     """
-    free = available_bytes()
+    free = torch.cuda.mem_get_info()[0] if device == "cuda" else available_bytes()
     needed = 0 if method == OURS else DENSE_TENSORS * case.n_entries() * 4
     if free is not None and needed > free:
         raise Refusal(

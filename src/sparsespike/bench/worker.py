@@ -124,14 +124,15 @@ def _serve() -> None:
     torch.set_num_threads(threads)
     trial = bench.case().trial(method)
     measure.run(trial.phases)  # loads kernels; which ones depends on the whole of the case
+    measure.wait(bench.device)
     start = time.perf_counter()
-    peak = measure.peak_bytes(lambda: measure.run(trial.phases))
+    peak = measure.peak_bytes(lambda: measure.run(trial.phases), bench.device)
     seconds = time.perf_counter() - start
     forward = next(iter(trial.phases.values()))
     saved = measure.saved_bytes(lambda: forward(None), trial.given)
     print(json.dumps(Memory(saved, peak, seconds)._asdict()), flush=True)
     for _ in sys.stdin.buffer:
-        print(json.dumps(measure.turn(trial.phases)), flush=True)
+        print(json.dumps(measure.turn(trial.phases, bench.device)), flush=True)
 
 
 if __name__ == "__main__":
