@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Options of `sparsespike train`, for instance: make train ARGS="--epochs 2"
 ARGS ?=
 
-.PHONY: train test check setup peers clean
+.PHONY: train test check setup peers test-gpu bench-gpu clean
 
 train: $(VENV)/.ready
 	$(BIN)/sparsespike train fashion-mnist-fast --out runs/fashion-mnist-fast $(ARGS)
@@ -36,6 +36,17 @@ $(VENV)/.ready-dev: $(VENV)/.ready
 peers: $(VENV)/.ready-dev
 	$(BIN)/pip install --quiet --no-deps snntorch==1.0.0 spikingjelly==2.0.0 norse==1.1.0 \
 		h5py==3.16.0 loguru==0.7.3 nir==1.0.8 nirtorch==2.6
+
+# On a machine with a GPU, with the Python that has torch, Triton and pytest there: nothing is installed.
+test-gpu:
+	PYTHONPATH=src $(PYTHON) -m pytest $(wildcard tests/test_backends.py tests/test_backend_inputs.py \
+		tests/test_ops.py tests/test_gpu.py)
+
+# The same; within 20 minutes. First the tuning, which the others make use of.
+bench-gpu:
+	PYTHONPATH=src $(PYTHON) -m sparsespike bench gpu --tune
+	PYTHONPATH=src $(PYTHON) -m sparsespike bench gpu --minutes 11 $(ARGS)
+	PYTHONPATH=src $(PYTHON) -m sparsespike bench gpu --fit --minutes 4
 
 clean:
 	rm -rf $(VENV) runs .pytest_cache .ruff_cache .hypothesis

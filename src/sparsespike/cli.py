@@ -200,17 +200,19 @@ def _evaluate(parsed: argparse.Namespace) -> None:
 
 
 def _add_bench(commands: Any, argv: list[str]) -> None:
-    epilog = "examples:\n  sparsespike bench layer\n  sparsespike bench step --json"
+    epilog = "examples:\n  sparsespike bench layer\n  sparsespike bench step --json\n  sparsespike bench gpu"
     bench = _command(commands, "bench", "time a layer or a training step", None, epilog)
     actions = bench.add_subparsers(
         title="commands", dest="action", metavar="COMMAND", required=True
     )
     layer = _command(actions, "layer", "time forward and backward of one layer", _bench)
     step = _command(actions, "step", "time one training step of a network", _bench)
+    gpu = _command(actions, "gpu", "run the paper's sizes on a GPU, or tune it", _bench_gpu)
     if "bench" not in argv:
         return  # the dataclasses below import torch, which the other commands' help need not wait for
-    from sparsespike.bench import LayerBench, StepBench
+    from sparsespike.bench import GpuBench, LayerBench, StepBench
 
+    add_options(gpu, GpuBench, GpuBench())
     for parser, kind in ((layer, LayerBench), (step, StepBench)):
         parser.set_defaults(kind=kind)
         add_options(parser, kind, kind())
@@ -224,7 +226,7 @@ def _bench(parsed: argparse.Namespace) -> None:
     from sparsespike.bench import report, runner
 
     bench = parsed.kind(**given(parsed.kind, parsed))
-    about = {"bench": parsed.action, **report.environment(), "seed": bench.seed}
+    about = {"bench": parsed.action, **report.environment(bench.device), "seed": bench.seed}
     about["case"], rows = runner.run(bench, Console(stderr=True, highlight=False))
     report.append(bench.out / f"bench-{parsed.action}.jsonl", about, rows)
     if parsed.json:
@@ -236,6 +238,14 @@ def _bench(parsed: argparse.Namespace) -> None:
     wrong = [f"{row.method}: {row.reason}" for row in rows if row.status == "wrong"]
     if wrong:
         raise ValueError(f"the gate failed, not timed: {'; '.join(wrong)}")
+
+
+def _bench_gpu(parsed: argparse.Namespace) -> None:
+    from rich.console import Console
+
+    from sparsespike.bench import GpuBench, gpu
+
+    gpu.run(GpuBench(**given(GpuBench, parsed)), Console(highlight=False))
 
 
 def _add_data(commands: Any) -> None:

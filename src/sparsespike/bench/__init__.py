@@ -7,11 +7,13 @@ baselines.py, peers.py  what sparsespike is compared with
 gate.py       first the same spikes and gradients as the oracle,
 measure.py, worker.py   then memory and time, each method in a process of its own
 runner.py, report.py    rows, table, results/bench-*.jsonl
+gpu.py, tune.py, fit.py on a GPU: the paper's sizes, which form of a sum is faster, the largest that fits
 """
 
 from __future__ import annotations
 
+from sparsespike.bench.gpu import GpuBench
 from sparsespike.bench.layer import LayerBench
 from sparsespike.bench.step import StepBench
 
-__all__ = ["LayerBench", "StepBench"]
+__all__ = ["GpuBench", "LayerBench", "StepBench"]
