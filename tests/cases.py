@@ -38,6 +38,11 @@ SURROGATES = (
 )
 
 
+def device_of(backend: str) -> str:
+    """Where a backend computes here: the GPU backend on a GPU if there is one, else in the interpreter."""
+    return "cuda" if backend == "gpu" and torch.cuda.is_available() else "cpu"
+
+
 @dataclass(frozen=True)
 class Case:
     """One input and one network of `Linear` + `LIF` layers, reproducible from its numbers.
@@ -120,7 +125,8 @@ class Case:
             with torch.no_grad():
                 for parameter, value in zip(linear.tensors(), own, strict=True):
                     parameter.copy_(value)
-            built.append(ss.Layer(linear, self.neuron, backend=backend))
+            layer = ss.Layer(linear, self.neuron, backend=backend)
+            built.append(layer.to(device_of(backend)))
         return built
 
     def margin(self) -> float:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import sparsespike as ss
-from cases import Case
+from cases import Case, device_of
 from checks import (
     assert_close,
     assert_same_gradient,
@@ -24,16 +24,16 @@ from sparsespike.backends import load
 from sparsespike.layers.spec import LayerSpec
 
 
-def as_backend_takes_them(spikes: ss.Spikes, backend: str) -> ss.Spikes:
-    """The same spikes in the storage of a backend."""
-    return spikes.to_words() if backend == "gpu" else spikes
+def stored_for(spikes: ss.Spikes, backend: str) -> ss.Spikes:
+    """The same spikes where a backend computes, in its storage."""
+    return spikes.to(device_of(backend)).to_words() if backend == "gpu" else spikes
 
 
 def run_layer(case: Case, backend: str) -> tuple[ss.Spikes, dict[str, Tensor | None]]:
     """Output and every gradient of one spiking layer, under random upstream gradients."""
     (layer,) = case.layers(backend)
     spikes, leaf = case.spikes()
-    out = layer(spikes)
+    out = layer(stored_for(spikes, backend)).to("cpu")
     upstream = torch.randn(out.n_active, generator=case.generator(), dtype=torch.float64)
     (out.value * upstream.to(case.dtype)).sum().backward()
     return out, gradients(layer, leaf)
@@ -43,7 +43,7 @@ def run_readout(case: Case, backend: str) -> tuple[Tensor, dict[str, Tensor | No
     """Potential and every gradient of one readout layer, under random upstream gradients."""
     layer = ss.Layer(case.layers(backend)[0].connection, readout_of(case), backend=backend)
     spikes, leaf = case.spikes()
-    potential = layer(spikes)
+    potential = layer(stored_for(spikes, backend)).to("cpu")
     upstream = torch.randn(potential.shape, generator=case.generator(), dtype=torch.float64)
     (potential * upstream.to(case.dtype)).sum().backward()
     return potential, gradients(layer, leaf)
@@ -56,13 +56,13 @@ def run_network(
     *hidden, last = case.layers(backend)
     net = ss.Network(*hidden, ss.Layer(last.connection, readout_of(case), backend=backend))
     spikes, leaf = case.spikes()
-    potential, signals = net(spikes, return_spikes=True)
-    label = torch.arange(case.batch) % case.sizes[-1]
+    potential, signals = net(stored_for(spikes, backend), return_spikes=True)
+    label = torch.arange(case.batch, device=potential.device) % case.sizes[-1]
     loss = ss.losses.cross_entropy(potential, label, reduce="sum")
     for signal in signals:
         loss = loss + ss.losses.activity(signal, upper=0.25, lower=1.5, lower_weight=0.1)
     loss.backward()
-    return loss.detach(), signals, gradients(net, leaf)
+    return loss.detach().cpu(), [signal.to("cpu") for signal in signals], gradients(net, leaf)
 
 
 def readout_of(case: Case) -> ss.Readout:
@@ -71,7 +71,10 @@ def readout_of(case: Case) -> ss.Readout:
 
 
 def gradients(module: nn.Module, leaf: Tensor | None) -> dict[str, Tensor | None]:
-    found = {name: parameter.grad for name, parameter in module.named_parameters()}
+    found = {
+        name: None if parameter.grad is None else parameter.grad.cpu()
+        for name, parameter in module.named_parameters()
+    }
     return found | {"input": None if leaf is None else leaf.grad}
 
 
@@ -115,16 +118,23 @@ def gradients_from(out: ss.Spikes, case: Case, backend: str) -> dict[str, Tensor
     spikes = replace(spikes, value=spikes.value.detach().to(case.dtype))
     upstream = torch.randn(out.n_active, generator=case.generator(), dtype=torch.float64)
     names = [f"connection.{name}" for name, _ in layer.connection.named_parameters()]
+    # The gradient above travels as the values do, to whatever order the storage has.
+    above = stored_for(replace(out, value=upstream.to(case.dtype)), backend)
+    below = stored_for(spikes, backend)
     grad_input, grad_parameter = load(backend).spiking_backward(
-        upstream.to(case.dtype),
-        spikes,
+        above.value,
+        below,
         [parameter.detach() for parameter in layer.connection.tensors()],
-        replace(out, value=out.value.detach()),
+        above,
         LayerSpec(backend, layer.connection.spec(), case.neuron),
         case.active > 0,
     )
-    found: dict[str, Tensor | None] = dict(zip(names, grad_parameter, strict=True))
-    return found | {"input": grad_input if case.active > 0 else None}
+    found: dict[str, Tensor | None] = {
+        name: grad.cpu() for name, grad in zip(names, grad_parameter, strict=True)
+    }
+    if not case.active:
+        return found | {"input": None}
+    return found | {"input": replace(below, value=grad_input).to("cpu").value}
 
 
 def compare_readout(case: Case, backend: str) -> Counter:

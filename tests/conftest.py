@@ -17,7 +17,9 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
-# Without a GPU the kernels of the GPU backend run in Triton's interpreter. It wants to know before they are defined.
+from interpreter import patch_once_per_launch
+
+# Without a GPU the GPU backend runs in Triton's interpreter, which wants to know before kernels are defined.
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
 
@@ -41,6 +43,8 @@ def remove_stale_kernels(folder: Path) -> int:
 
 
 def pytest_configure() -> None:
+    if "TRITON_INTERPRET" in os.environ:
+        patch_once_per_launch()
     remove_stale_kernels(KERNELS)
     torch.use_deterministic_algorithms(True)  # fills `torch.empty` too
     libc = ctypes.CDLL(None)

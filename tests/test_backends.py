@@ -24,6 +24,7 @@ from cases import (
     SURROGATES,
     Case,
     cases,
+    device_of,
 )
 from checks import assert_same_lists, assert_something_happened, assert_well_formed
 from compare import (
@@ -32,6 +33,7 @@ from compare import (
     compare_network,
     compare_readout,
     run_layer,
+    stored_for,
 )
 from sparsespike.backends import BACKENDS
 from sparsespike.backends.cpu import form, plan
@@ -277,7 +279,8 @@ def test_band_edges_and_threshold_are_strict():
         with torch.no_grad():
             linear.weight.copy_(torch.tensor([[0.75], [0.875], [1.0], [1.125], [1.25]]))
         dense = torch.tensor([[[1.0], [0.0]]], dtype=torch.float64)
-        out = ss.Layer(linear, EXACT_LIF, backend=backend)(ss.Spikes.from_dense(dense))
+        layer = ss.Layer(linear, EXACT_LIF, backend=backend).to(device_of(backend))
+        out = layer(stored_for(ss.Spikes.from_dense(dense), backend)).to("cpu")
         assert out.unit.tolist() == [3, 4], backend
         assert out.active_unit.tolist() == [1, 2, 3], backend
         assert out.potential.tolist() == [0.875, 1.0, 1.125], backend
@@ -289,9 +292,8 @@ def test_last_input_step_reaches_nothing():
         dense[0, 3] = 1
         linear = ss.Linear(3, 5)
         nn.init.constant_(linear.weight, 1.0)
-        assert (
-            ss.Layer(linear, EXACT_LIF, backend=backend)(ss.Spikes.from_dense(dense)).n_spikes == 0
-        )
+        spikes = stored_for(ss.Spikes.from_dense(dense), backend)
+        linear.to(spikes.device)
+        assert ss.Layer(linear, EXACT_LIF, backend=backend)(spikes).n_spikes == 0
         readout = ss.Readout(tau_mem=1.0, dt=1.0)
-        potential = ss.Layer(linear, readout, backend=backend)(ss.Spikes.from_dense(dense))
-        assert not potential.any()
+        assert not ss.Layer(linear, readout, backend=backend)(spikes).any()

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import sparsespike as ss
 from cases import BASE, NETWORKS, Case
 from checks import assert_close, assert_same_gradient, assert_something_happened
-from compare import as_backend_takes_them
+from compare import stored_for
 from sparsespike import ops
 from sparsespike.backends import BACKENDS
 from sparsespike.layers.spec import LayerSpec, decode, encode
@@ -38,7 +38,7 @@ def arguments(case: Case, backend: str, *, readout: bool) -> list[Any]:
 
 def stored(case: Case, backend: str) -> list[Tensor]:
     """value and storage of the case's input."""
-    spikes = as_backend_takes_them(case.spikes()[0], backend)
+    spikes = stored_for(case.spikes()[0], backend)
     return [spikes.value.detach().requires_grad_(case.active > 0), *spikes.storage]
 
 
@@ -159,7 +159,7 @@ def test_second_derivative_is_refused(backend, readout):
     (layer,) = SMALL.layers(backend)
     if readout:
         layer = ss.Layer(layer.connection, ss.Readout(tau_mem=1.0, dt=1.0), backend=backend)
-    out = layer(SMALL.spikes()[0])
+    out = layer(stored_for(SMALL.spikes()[0], backend))
     value = out if readout else out.value
     weight = layer.connection.weight
 
@@ -174,7 +174,7 @@ def test_second_derivative_is_refused(backend, readout):
 @every_backend
 def test_gradient_of_a_used_up_graph_is_refused_by_torch(backend):
     (layer,) = SMALL.layers(backend)
-    total = layer(SMALL.spikes()[0]).value.sum()
+    total = layer(stored_for(SMALL.spikes()[0], backend)).value.sum()
     total.backward()
     with pytest.raises(RuntimeError, match="second time"):
         total.backward()
@@ -186,10 +186,10 @@ def test_gradients_accumulate_over_two_batches(backend):
     grads = []
     for seed in (0, 1):
         layer.zero_grad()
-        layer(replace(BASE, seed=seed).spikes()[0]).value.sum().backward()
+        layer(stored_for(replace(BASE, seed=seed).spikes()[0], backend)).value.sum().backward()
         assert layer.connection.weight.grad is not None
         grads.append(layer.connection.weight.grad.clone())
-    layer(replace(BASE, seed=0).spikes()[0]).value.sum().backward()
+    layer(stored_for(replace(BASE, seed=0).spikes()[0], backend)).value.sum().backward()
     assert_same_gradient(layer.connection.weight.grad, grads[0] + grads[1], "sum of two batches")
 
 
@@ -197,9 +197,8 @@ def test_gradients_accumulate_over_two_batches(backend):
 def test_layer_used_twice_sums_both_gradients(backend):
     (layer,) = replace(BASE, sizes=(7, 7)).layers(backend)
     spikes = replace(BASE, sizes=(7, 7), active=0.0).spikes()[0]
-    once = layer(spikes)
-    twice = layer(once)
-    assert_something_happened(twice)
+    twice = layer(layer(stored_for(spikes, backend)))
+    assert_something_happened(twice.to("cpu"))
     twice.value.sum().backward()
     (oracle,) = replace(BASE, sizes=(7, 7)).layers("dense")
     oracle(oracle(spikes)).value.sum().backward()
@@ -210,7 +209,7 @@ def test_layer_used_twice_sums_both_gradients(backend):
 def test_result_survives_changes_of_weights_after_it(backend):
     """The backward needs the weights of the forward: torch notices when they changed in place."""
     net = network(NETWORKS[0], backend)
-    loss = step_loss(net, NETWORKS[0].spikes()[0])
+    loss = step_loss(net, stored_for(NETWORKS[0].spikes()[0], backend))
     with torch.no_grad():
         next(iter(net.parameters())).zero_()
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
@@ -246,7 +245,7 @@ def test_compiled_training_step_equals_the_plain_one(backend, compiler):
     plain, compiled = network(case, backend), network(case, backend)
     step = torch.compile(step_loss, backend=compiler)
     for seed in (0, 1):
-        spikes = replace(case, seed=seed, active=0.0).spikes()[0]
+        spikes = stored_for(replace(case, seed=seed, active=0.0).spikes()[0], backend)
         expected, found = step_loss(plain, spikes), step(compiled, spikes)
         assert_close(found.detach(), expected.detach(), "loss")
         expected.backward()

@@ -235,7 +235,7 @@ _readout_op.register_autograd(_readout_gradient, setup_context=_readout_setup)
 
 def count(spikes: Spikes) -> Tensor:
     """(B, N): spikes of each unit over time; differentiable at the active entries."""
-    name = backends.backend_for(spikes.device)
+    name = backends.backend_for(spikes)
     return _count_op(spikes.value, *spikes.storage, spikes.shape[1], spikes.shape[2], name)
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from sparsespike.events import Spikes
 from sparsespike.layers.spec import LayerSpec, Precision
+from sparsespike.words import Words
 
 BACKENDS = ("dense", "cpu", "gpu")
 
@@ -131,17 +132,20 @@ def precision_for(backend: str, device: torch.device) -> Precision:
     return "tf32" if torch.backends.cuda.matmul.fp32_precision == "tf32" else "full"
 
 
-def backend_for(device: torch.device) -> str:
-    """The backend in force: the one of `use_backend`, else the device's own.
+def backend_for(spikes: Spikes) -> str:
+    """The backend in force: the one of `use_backend`, else the one that takes spikes stored so.
 
     Raises:
-        ValueError: if no backend computes on `device`.
+        ValueError: if none does.
     """
     chosen = _chosen.get()
     if chosen is not None:
         return chosen
-    if device.type == "cpu":
-        return "cpu"
-    if device.type == "cuda":
+    if isinstance(spikes.storage, Words):
         return "gpu"
-    raise ValueError(f'backend: none computes on {device} yet; "dense" runs anywhere')
+    if spikes.device.type == "cpu":
+        return "cpu"
+    raise ValueError(
+        f"backend: expected words of bits on {spikes.device}, found lists; .to_words() converts them, "
+        'and "dense" runs anywhere'
+    )

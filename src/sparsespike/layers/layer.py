@@ -63,7 +63,7 @@ class Layer(nn.Module):
         """
         parameter = self.connection.tensors()
         self._check(spikes, parameter[0])
-        backend = backend_for(spikes.device) if self.backend is None else self.backend
+        backend = backend_for(spikes) if self.backend is None else self.backend
         spec = self._spec[backend, precision_for(backend, spikes.device)]
         if isinstance(self.neuron, Readout):
             return ops.readout(spikes, parameter, spec)

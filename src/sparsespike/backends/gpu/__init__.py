@@ -1,9 +1,10 @@
 """The GPU backend: forward and sparse backward in Triton, over bits packed along time.
 
-Segment by segment of time, a connection's kernels make currents of spikes (`linear.py`), and a neuron's kernel
-walks through them, one thread a unit (`lif.py`, `readout.py`); backwards the same with δ in place of currents.
-Nothing of size batch x time x unit outlives a segment. Every sum has a fixed order: the same bits on every run.
-The host waits once for the device in a spiking layer's recorded forward pass, and never in evaluation.
+Segment by segment of time, a connection's kernels make currents of spikes (`linear.py`), and a
+neuron's kernel walks through them, one thread a unit (`lif.py`, `readout.py`); backwards the same
+with δ in place of currents. Nothing of size batch x time x unit outlives a segment. Every sum has a
+fixed order: the same bits on every run. The host waits once for the device in a spiking layer's
+recorded forward pass, and never in evaluation.
 """
 
 from __future__ import annotations
@@ -69,10 +70,8 @@ def spiking_forward(
         _forward(spikes, parameter, spec, fire)
         if listing is None:
             uncounted = torch.empty(0, dtype=torch.int64)
-            nothing = like.new_empty(0)
-            return Spikes(
-                shape, Words(word, uncounted, active, word.new_empty(0)), nothing, nothing
-            )
+            storage = Words(word, uncounted, active, word.new_empty(0))
+            return Spikes(shape, storage, like.new_empty(0), like.new_empty(0))
         counts = listing.counted(parameter)
         if pooled and counts[1] > listing.capacity:
             listing.capacity = counts[1]
@@ -113,6 +112,7 @@ def spiking_backward(
                 first,
                 n_word,
                 words,
+                spikes.shape[1],
                 n_out,
                 RESET=lif.RESET[neuron.reset],
                 ATTACHED=attached,

@@ -1,7 +1,8 @@
 """`LIF` on the GPU: currents -> spikes, and ε -> δ; one thread owns one unit and walks through time.
 
-Potentials here are relative to v_rest. V is stored over the currents it came from, and only where it is active;
-`list_active` then collects it. Constants come in a tensor: as arguments Triton would make float32 of them.
+Potentials here are relative to v_rest. V is stored over the currents it came from, and only where
+it is active; `list_active` then collects it. Constants come in a tensor: as arguments Triton would
+make float32 of them.
 """
 
 from __future__ import annotations
@@ -97,7 +98,8 @@ def fire(
         spikes = tl.zeros((UNITS,), tl.int32)
         actives = tl.zeros((UNITS,), tl.int32)
         started = first + w > 0  # at step 0 nothing fires, wherever v_rest lies
-        for part in range(0, 32, 8):
+        left = steps - (first + w) * 32
+        for part in range(0, tl.minimum(left, 32), 8):
             # Eight currents on their way at a time, before the steps that need them.
             ahead = (
                 tl.load(x_p),
@@ -119,7 +121,6 @@ def fire(
                 spikes |= fired.to(tl.int32) << (part + i)
                 actives |= near.to(tl.int32) << (part + i)
             x_p += 8 * N
-        left = steps - (first + w) * 32
         real = tl.where(left < 32, (1 << tl.minimum(left, 31)) - 1, -1)  # steps that exist
         at = (b * n_word + first + w) * N + n
         spikes = tl.where(inside, spikes & real, 0)
@@ -196,7 +197,7 @@ def list_active(
         left = left & (left - 1)
 
 
-@triton.jit(do_not_specialize=["first", "n_word", "words"])
+@triton.jit(do_not_specialize=["first", "n_word", "words", "steps"])
 def send_back(
     coefficient_p,
     slope_p,
@@ -210,6 +211,7 @@ def send_back(
     first,
     n_word,
     words,
+    steps,
     N,
     RESET: tl.constexpr,
     ATTACHED: tl.constexpr,
@@ -227,7 +229,7 @@ def send_back(
         start_p: (B, n_word, blocks) where each block begins in the lists.
         state_p: (B, N) δ at the last step of the segment; overwritten by δ one step before its first.
         delta_p: (B, words * 32, N), written.
-        first, n_word, words, N: see `fire`.
+        first, n_word, words, steps, N: see `fire`.
     """
     b = tl.program_id(0).to(tl.int64)
     block = tl.program_id(1)
@@ -238,14 +240,20 @@ def send_back(
     delta = tl.load(state_p + b * N + n, mask=inside, other=0.0)
     to_p = delta_p + (b * words * 32 + words * 32 - 1) * N + n
     for i in range(0, words):
-        row = b * n_word + first + words - 1 - i
+        w = first + words - 1 - i
+        row = b * n_word + w
+        exist = tl.minimum(steps - w * 32, 32)
+        for _ in range(exist, 32):  # steps that do not: read as zero by what sums over whole words
+            tl.store(to_p, tl.zeros((UNITS,), delta_p.dtype.element_ty), mask=inside)
+            to_p -= N
         actives = tl.load(active_p + row * N + n, mask=inside, other=0)
         start = tl.load(start_p + row * tl.num_programs(1) + block)
         at = places(actives, start) + popcount(actives) - 1  # the last entry of the word
         if RESET == RESET_ZERO:
             spikes = tl.load(word_p + row * N + n, mask=inside, other=0)
-        for r in tl.static_range(32):
-            near = (actives >> (31 - r)) & 1
+        for r in range(0, exist):
+            bit = exist - 1 - r
+            near = (actives >> bit) & 1
             c = tl.load(coefficient_p + at, mask=near != 0, other=0.0)
             if ATTACHED:
                 g = tl.load(slope_p + at, mask=near != 0, other=0.0)
@@ -256,7 +264,7 @@ def send_back(
                     c -= g * jump * delta
             tl.store(to_p, delta.to(delta_p.dtype.element_ty), mask=inside)
             if RESET == RESET_ZERO:
-                delta = tl.where(((spikes >> (31 - r)) & 1) != 0, 0.0, delta)
+                delta = tl.where(((spikes >> bit) & 1) != 0, 0.0, delta)
             delta = alpha * delta + c
             at -= near
             to_p -= N

@@ -1,8 +1,8 @@
 """`Linear` on the GPU: bits x W -> currents, bits x δ -> ∇W, δ x Wᵀ -> ε at the active inputs.
 
-∇W and ε have two forms each, equal but for rounding: *dense* on tensor cores, over tiles whose 0 and 1 are made of
-bits on chip, and *sparse*, one row of δ read per spike or one dot product per active input. `plan.py` chooses.
-All sums are in a fixed order: the same bits on every run.
+∇W and ε have two forms each, equal but for rounding: *dense* on tensor cores, over tiles whose 0
+and 1 are made of bits on chip, and *sparse*, one row of δ read per spike or one dot product per
+active input. `plan.py` chooses. All sums are in a fixed order: the same bits on every run.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def accumulate_dense(
     BLOCK_K: tl.constexpr,
     BLOCK_N: tl.constexpr,
 ):
-    """part[z] (+)= Σ_{b, t of part z} S[b, t, k] δ[b, t, n]: ∇W by input events, on tensor cores.
+    """part[z] (+)= Σ_{b, t in part z} S[b, t, k] δ[b, t, n]: ∇W by input events, on tensor cores.
 
     Args:
         word_p: (B, n_word, K) input spikes.
@@ -137,7 +137,7 @@ def accumulate_sparse(
     FRESH: tl.constexpr,
     BLOCK_N: tl.constexpr,
 ):
-    """The same sum with one row of δ read per input spike; a program owns an input. See `accumulate_dense`."""
+    """The same sum, one row of δ read per input spike; a program owns an input (`accumulate_dense`)."""
     k = tl.program_id(0)
     n = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
     z = tl.program_id(2)
@@ -177,7 +177,9 @@ def gather_dense(
     BLOCK_N: tl.constexpr,
     UNITS: tl.constexpr,
 ):
-    """ε[b, t, k] = Σ_n δ[b, t, n] W[k, n] at the active inputs (eq. 12), on tensor cores; idle tiles are skipped.
+    """ε[b, t, k] = Σ_n δ[b, t, n] W[k, n] at the active inputs (eq. 12), on tensor cores.
+
+    Tiles without an active input are skipped.
 
     Args:
         delta_p: (B, words * 32, N).

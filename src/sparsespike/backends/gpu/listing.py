@@ -1,8 +1,9 @@
 """Lists V at the active entries of a forward pass, whose number is known only at its end.
 
-Of a recording in one segment V lies over the currents until then. Of one in several it cannot: each segment's
-entries go to a pool, and once all are counted from there to their places. The pool has one number per word, room
-for an activity of 1/32; the rare layer that has more is computed again with all the room it needs.
+Of a recording in one segment V lies over the currents until then. Of one in several it cannot: each
+segment's entries go to a pool, and once all are counted from there to their places. The pool has
+one number per word, room for an activity of 1/32; the rare layer that has more is computed again
+with all the room it needs.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """How a pass is cut and computed: segments of time, and the form of each sum of the backward pass.
 
-Currents and δ of a segment are the only tensors with a number per (sample, step, unit). They live for two kernel
-launches and are small enough to stay in, or near, the second cache.
+Currents and δ of a segment are the only tensors with a number per (sample, step, unit). They live
+for two kernel launches and are small enough to stay in, or near, the second cache.
 
-The forms of a sum are equal but for rounding (`linear.py`). Which is faster depends on the share of entries and on
-the GPU: `break_even.json` has, per GPU model and number of units, the share below which the sparse form wins.
+The forms of a sum are equal but for rounding (`linear.py`). Which is faster depends on the share of
+entries and on the GPU: `break_even.json` has, per GPU model and number of units, the share below
+which the sparse form wins.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ _forced: Forms | None = None  # no ContextVar: backward passes run in threads of
 
 
 def segments(batch: int, n_word: int, units: int, itemsize: int) -> list[tuple[int, int]]:
-    """(first word, words) of each segment, in order; as many words as `TRANSIENT` allows, but one at least."""
+    """(first word, words) of each segment, in order: as many words as `TRANSIENT` allows, at least one."""
     per_word = max(1, batch * STEPS * units * itemsize)
     words = min(n_word, max(1, TRANSIENT // per_word))
     return [(first, min(words, n_word - first)) for first in range(0, n_word, words)]
@@ -108,7 +109,7 @@ def break_even(model: str) -> dict[str, dict[str, float]]:
     A table that was tuned on this machine comes before the shipped one; a model that neither knows gets
     the default.
     """
-    table = json.loads((files(__package__) / TABLE).read_text())
+    table = json.loads((files("sparsespike.backends.gpu") / TABLE).read_text())
     path = tuned_path()
     if path.exists():
         try:

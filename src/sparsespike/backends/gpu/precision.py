@@ -1,8 +1,9 @@
 """What products are computed in: planes of 16-bit numbers, TF32, or the dtype itself.
 
-A spike is exact in any format. So currents of float32 accuracy need W = hi + lo in two planes of bfloat16, and
-two passes over tensor cores: 2^-17 of relative error in a weight, where TF32 has 2^-11 and flips 0.14 % of the
-spikes. δ is split in the same way. Sums are in float32, or float64 for float64.
+A spike is exact in any format. So currents of float32 accuracy need W = hi + lo in two planes of
+bfloat16, and two passes over tensor cores: 2^-17 of relative error in a weight, where TF32 has
+2^-11 and flips 0.14 % of the spikes. δ is split in the same way. Sums are in float32, or float64
+for float64.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`Readout` on the GPU: currents -> y, and the gradient of y -> that of the currents; a thread owns a unit."""
+"""`Readout` on the GPU: currents -> y, and the gradient of y -> δ; a thread owns a unit."""
 
 from __future__ import annotations
 

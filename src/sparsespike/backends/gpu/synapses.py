@@ -1,7 +1,8 @@
 """The verbs of a connection as the host calls them: what a segment's kernels are launched with.
 
-A connection has three: `scatter` spikes into currents, `accumulate` ∇W from spikes and δ, `gather` ε at the active
-inputs from δ. The neuron's side sees currents and δ alone, so connections and neurons combine freely.
+A connection has three: `scatter` spikes into currents, `accumulate` ∇W from spikes and δ, `gather`
+ε at the active inputs from δ. The neuron's side sees currents and δ alone, so connections and
+neurons combine freely.
 """
 
 from __future__ import annotations
@@ -37,8 +38,7 @@ class LinearSynapses:
 
     def scatter(self, planes: Tensor, first: int, words: int, current: Tensor) -> None:
         """Writes the currents (B, words * 32, N) of a segment; `planes` of the weights."""
-        double = current.dtype == torch.float64
-        block_w, block_n = (1, 32) if double else (4, 64)
+        block_w, block_n = (1, 32) if current.dtype == torch.float64 else (4, 64)
         grid = self.batch, triton.cdiv(words, block_w), triton.cdiv(self.n_out, block_n)
         linear.currents[grid](
             self.words.word,
@@ -56,6 +56,7 @@ class LinearSynapses:
             BLOCK_W=block_w,
             BLOCK_K=32,
             BLOCK_N=block_n,
+            num_stages=_stages(current.dtype),
         )
 
     def planes(self) -> Tensor:
@@ -75,7 +76,7 @@ class LinearGradient:
     def __init__(self, synapses: LinearSynapses, form: plan.Forms, n_active: int) -> None:
         self.synapses, self.form = synapses, form
         weight, n_in, n_out = synapses.weight, synapses.n_in, synapses.n_out
-        self.block = 16 if weight.dtype == torch.float64 else 64
+        self.block = 32 if weight.dtype == torch.float64 else 64
         if form.gradient == "dense":
             tiles = triton.cdiv(n_in, self.block) * triton.cdiv(n_out, self.block)
         else:
@@ -146,6 +147,9 @@ class LinearGradient:
             PRECISION=how.input_precision,
             BLOCK_K=self.block,
             BLOCK_N=self.block,
+            num_stages=_stages(self.part.dtype),
+            # Rows that do not begin on 64 bytes are read by single pointers: too many for four warps.
+            num_warps=4 if own.n_out % 16 == 0 else 8,
         )
 
     def _gather_dense(self, delta: Tensor, first: int, words: int) -> None:
@@ -168,6 +172,7 @@ class LinearGradient:
             BLOCK_W=block_w,
             BLOCK_N=32,
             UNITS=UNITS,
+            num_stages=_stages(self.part.dtype),
         )
 
     def _gather_sparse(self, delta: Tensor, first: int, words: int) -> None:
@@ -187,3 +192,8 @@ class LinearGradient:
             BLOCK_E=block_e,
             BLOCK_N=64,
         )
+
+
+def _stages(dtype: torch.dtype) -> int:
+    """Tiles on their way from memory at a time; float64 has no registers for more than one."""
+    return 1 if dtype == torch.float64 else 3
