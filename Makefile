@@ -11,7 +11,7 @@ train: $(VENV)/.ready
 	$(BIN)/sparsespike train fashion-mnist-fast --out runs/fashion-mnist-fast $(ARGS)
 
 test: $(VENV)/.ready-dev check
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2
 
 check: $(VENV)/.ready-dev
 	$(BIN)/ruff format --check .
@@ -40,7 +40,7 @@ peers: $(VENV)/.ready-dev
 # On a machine with a GPU, with the Python that has torch, Triton and pytest there: nothing is installed.
 test-gpu:
 	PYTHONPATH=src $(PYTHON) -m pytest $(wildcard tests/test_backends.py tests/test_backend_inputs.py \
-		tests/test_ops.py tests/test_gpu.py)
+		tests/test_ops.py tests/test_gpu.py tests/test_words.py)
 
 # The same; within 20 minutes. First the tuning, which the others make use of.
 bench-gpu:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import sparsespike as ss
-from sparsespike.backends import BACKENDS
+from sparsespike.backends import BACKENDS, placed
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -65,7 +65,11 @@ def example_network() -> ss.Network:
     )
 
 
-@pytest.mark.parametrize("backend", [None, *BACKENDS])
+# The interpreter would need minutes for it; `test_gpu.py` and `test_train.py` have smaller ones.
+AT_HAND = [name for name in BACKENDS if name != "gpu" or torch.cuda.is_available()]
+
+
+@pytest.mark.parametrize("backend", [None, *AT_HAND])
 def test_the_example_network_learns(backend):
     net = example_network()
     for layer in net:
@@ -73,7 +77,8 @@ def test_the_example_network_learns(backend):
         layer.backend = backend
         nn.init.normal_(layer.connection.weight, 0.02, 0.1)
     spikes = ss.Spikes.from_dense((torch.rand(4, 20, 784) < 0.02).float())
-    label = torch.tensor([0, 1, 2, 3])
+    spikes, label = placed(spikes, torch.tensor([0, 1, 2, 3]), backend or "cpu")
+    net.to(spikes.device)
     optimiser = torch.optim.Adam(net.parameters(), lr=2e-3)
     losses, hidden = [], []
     for _ in range(6):
@@ -100,10 +105,13 @@ def test_use_backend_rules_inside_its_with_and_layers_over_it():
     spikes = ss.Spikes.from_dense(torch.ones(1, 4, 3))
     expected = layer(spikes)
     for name in BACKENDS:
+        own = placed(spikes, torch.zeros(1), name)[0]
+        layer.to(own.device)
         with ss.use_backend(name):
-            assert torch.equal(layer(spikes).to_dense(), expected.to_dense())
+            assert torch.equal(layer(own).to_dense().cpu(), expected.to_dense())
             with ss.use_backend("dense"):
-                layer(spikes)
+                layer(own)
+        layer.cpu()
     with pytest.raises(ValueError, match="backend: expected one of"), ss.use_backend("abacus"):
         raise Seen
     with pytest.raises(Seen), ss.use_backend("dense"):

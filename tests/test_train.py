@@ -17,7 +17,7 @@ from sparsespike.data import fashion_mnist
 from sparsespike.evaluate import evaluate, load_run
 from sparsespike.recipe import Recipe
 from sparsespike.train import learning_rate, train, without_some
-from training import LOAD, QUICK, Listener, few
+from training import LOAD, QUICK, SIZES, Listener, few
 
 
 @pytest.fixture(autouse=True)
@@ -198,6 +198,28 @@ def test_the_dense_backend_trains_the_same_network(tmp_path):
         train(recipe, tmp_path / backend, progress=Listener())
     lines = [checkpoint.read_lines(tmp_path / b / "metrics.jsonl")[0] for b in ("cpu", "dense")]
     assert lines[0]["loss"] == pytest.approx(lines[1]["loss"], rel=1e-3)
+
+
+def test_the_gpu_backend_trains_the_same_network_and_resumes(tmp_path, monkeypatch):
+    monkeypatch.setitem(SIZES, "train", 24)
+    monkeypatch.setitem(SIZES, "test", 8)
+    few.cache_clear()
+    short = dataclasses.replace(
+        QUICK, epochs=1, hidden=(10,), steps=20, batch_size=8, validation=0.0
+    )
+    for backend in ("cpu", "gpu"):
+        recipe = dataclasses.replace(short, backend=backend)
+        train(recipe, tmp_path / backend, progress=Listener())
+    longer = dataclasses.replace(short, backend="gpu", epochs=2)
+    result = train(longer, tmp_path / "gpu", resume=True, progress=Listener())
+    few.cache_clear()
+    lines = [checkpoint.read_lines(tmp_path / b / "metrics.jsonl") for b in ("cpu", "gpu")]
+    assert lines[0][0]["loss"] == pytest.approx(lines[1][0]["loss"], rel=1e-3)
+    for one, other in zip(lines[0][0]["layers"], lines[1][0]["layers"], strict=True):
+        assert one["activity"] == pytest.approx(other["activity"], rel=1e-2)
+    assert lines[1][1]["loss"] != lines[1][0]["loss"]
+    assert result["test"]["n_samples"] == 8
+    assert result["test"]["layers"][0]["activity"] > 0
 
 
 def test_a_folder_that_cannot_be_one_is_refused(tmp_path):

@@ -289,7 +289,7 @@ def _info(parsed: argparse.Namespace) -> None:
     for name, folder in facts.pop("data").items():
         facts[name] = folder or "not present"
     for name, value in facts.items():
-        print(f"{name:22} {value}")
+        print(f"{name:22} {'none' if value is None else value}")
 
 
 # ---- shared ------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 
 from sparsespike import checkpoint, losses
-from sparsespike.backends import use_backend
+from sparsespike.backends import device_for, placed, use_backend
 from sparsespike.checkpoint import CheckpointError
 from sparsespike.data import EventDataset, EventLoader
 from sparsespike.layers.layer import Network
@@ -41,14 +41,17 @@ def evaluate(net: Network, dataset: EventDataset, recipe: Recipe) -> dict[str, A
     loader = EventLoader(
         dataset, recipe.batch_size, shuffle=False, seed=0, steps=recipe.steps, dt=recipe.dt
     )
+    net.to(device_for(recipe.backend))
     start = time.perf_counter()
     with torch.no_grad(), use_backend(recipe.backend):
         for spikes, label in loader.batches(0):
+            spikes, label = placed(spikes, label, recipe.backend)
             potential, hidden = net(spikes, return_spikes=True)
             logit = losses.logits(potential, recipe.reduce)
             totals.add(functional.cross_entropy(logit, label).item(), logit, label, spikes, hidden)
-            seen += torch.bincount(label, minlength=n_class)
-            correct += torch.bincount(label[logit.argmax(1) == label], minlength=n_class)
+            hit = label[logit.argmax(1) == label]
+            seen += torch.bincount(label, minlength=n_class).cpu()
+            correct += torch.bincount(hit, minlength=n_class).cpu()
     totals.seconds = time.perf_counter() - start
     per_class = [
         hit / n if n else None for hit, n in zip(correct.tolist(), seen.tolist(), strict=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import platform
+from importlib import metadata
 from typing import Any
 
 import numba
@@ -24,6 +26,8 @@ def about() -> dict[str, Any]:
         "torch": torch.__version__,
         "numba": numba.__version__,
         "numpy": numpy.__version__,
+        "triton": metadata.version("triton") if importlib.util.find_spec("triton") else None,
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "system": platform.platform(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),

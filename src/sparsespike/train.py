@@ -25,7 +25,7 @@ from torch.nn import functional
 import sparsespike
 from sparsespike import checkpoint, data, losses
 from sparsespike import run as runs
-from sparsespike.backends import use_backend
+from sparsespike.backends import device_for, placed, use_backend
 from sparsespike.data import EventDataset, EventLoader
 from sparsespike.evaluate import evaluate, load_run
 from sparsespike.events import Spikes
@@ -121,6 +121,7 @@ def _train_epoch(run: Run, loader: EventLoader, caught: list[int], progress: Pro
     for spikes, label in loader.batches(run.epoch, first=run.batch):
         if recipe.event_drop > 0:
             spikes = without_some(spikes, recipe.event_drop, [recipe.seed, run.epoch, run.batch])
+        spikes, label = placed(spikes, label, recipe.backend)
         # A function of the position alone, as a resumed run needs it.
         for group in run.optimiser.param_groups:
             group["lr"] = learning_rate(recipe, run.epoch * n_batch + run.batch, n_batch)
@@ -135,7 +136,9 @@ def _train_epoch(run: Run, loader: EventLoader, caught: list[int], progress: Pro
                 upper_weight=recipe.activity_upper_weight,
                 lower_weight=recipe.activity_lower_weight,
             )
-        value = loss.item()  # no wait on any device: the layers' event counts are known already
+        value = (
+            loss.item()
+        )  # before the backward pass: nothing is learned from a loss that is not finite
         if not math.isfinite(value):
             run.check_finite()  # names the weights if it is their fault
             raise run.not_finite("the readout's potentials and the loss")
@@ -271,7 +274,7 @@ def _open(
             "python": platform.python_version(),
         },
     }
-    net = recipe.network(about["n_in"], about["n_class"])
+    net = recipe.network(about["n_in"], about["n_class"]).to(device_for(recipe.backend))
     # Fused: one pass over memory per parameter, and no temporary tensors.
     optimiser = torch.optim.AdamW(
         net.parameters(),

@@ -116,6 +116,30 @@ def use_backend(name: str) -> Iterator[None]:
         _chosen.reset(token)
 
 
+def device_for(backend: str) -> torch.device:
+    """Where a backend computes: the current GPU for "gpu", else the CPU; in Triton's interpreter the CPU too.
+
+    Raises:
+        ValueError: if there is no such GPU.
+    """
+    if backend != "gpu":
+        return torch.device("cpu")
+    if torch.cuda.is_available():
+        return torch.device("cuda", torch.cuda.current_device())
+    load("gpu")
+    from sparsespike.backends.gpu.launch import require_device
+
+    require_device(torch.device("cpu"))
+    return torch.device("cpu")
+
+
+def placed(spikes: Spikes, label: Tensor, backend: str) -> tuple[Spikes, Tensor]:
+    """A batch where a backend computes, stored as it takes spikes."""
+    device = device_for(backend)
+    spikes = spikes.to(device)
+    return spikes.to_words() if backend == "gpu" else spikes, label.to(device)
+
+
 def precision_for(backend: str, device: torch.device) -> Precision:
     """How exactly a backend multiplies, as torch's own switches say: `torch.autocast` first, then TF32.
 

@@ -16,11 +16,15 @@ def on_device(tensor: Tensor) -> AbstractContextManager[object]:
     Raises:
         ValueError: if that is no GPU and kernels are not interpreted.
     """
-    if tensor.is_cuda:
-        return torch.cuda.device(tensor.device)
-    if INTERPRETED:
-        return nullcontext()
+    require_device(tensor.device)
+    return torch.cuda.device(tensor.device) if tensor.is_cuda else nullcontext()
+
+
+def require_device(device: torch.device) -> None:
+    """Raises a ValueError if kernels cannot run on tensors of this device."""
+    if device.type == "cuda" or INTERPRETED:
+        return
     raise ValueError(
-        f'backend: expected tensors on a CUDA device for "gpu", found {tensor.device}; '
+        f'backend: expected tensors on a CUDA device for "gpu", found {device}; '
         "TRITON_INTERPRET=1 in the environment runs the kernels on the CPU, slowly"
     )

@@ -38,7 +38,8 @@ class LinearSynapses:
 
     def scatter(self, planes: Tensor, first: int, words: int, current: Tensor) -> None:
         """Writes the currents (B, words * 32, N) of a segment; `planes` of the weights."""
-        block_w, block_n = (1, 32) if current.dtype == torch.float64 else (4, 64)
+        block_w, block_n = (1, 32) if current.dtype == torch.float64 else (min(4, words), 64)
+        block_w = triton.next_power_of_2(block_w)
         grid = self.batch, triton.cdiv(words, block_w), triton.cdiv(self.n_out, block_n)
         linear.currents[grid](
             self.words.word,
@@ -154,7 +155,7 @@ class LinearGradient:
 
     def _gather_dense(self, delta: Tensor, first: int, words: int) -> None:
         own, how = self.synapses, self.synapses.how
-        block_w = 1 if self.part.dtype == torch.float64 else 2
+        block_w = 1 if self.part.dtype == torch.float64 else min(2, words)
         linear.gather_dense[(own.batch, triton.cdiv(words, block_w), n_blocks(own.n_in))](
             delta,
             self.planes,
