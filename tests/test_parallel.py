@@ -21,7 +21,8 @@ from checks import assert_close, assert_same_lists, assert_something_happened
 from sparsespike.backends import BACKENDS
 from sparsespike.backends.cpu import threads
 
-FAST = tuple(name for name in BACKENDS if name != "dense")
+# Threads and processes of the host; what a GPU does at the same time twice is in `test_gpu.py`.
+FAST = tuple(name for name in BACKENDS if name not in ("dense", "gpu"))
 CASE = replace(BASE, batch=9, steps=20, sizes=(30, 70), dtype=torch.float32, bias=True)
 
 Result = tuple[ss.Spikes, Tensor, Tensor]  # spikes, gradient of the weight, of the input

@@ -148,7 +148,9 @@ def needs(name: str, kernel: Any) -> dict[str, Any]:
             found = re.search(rf"\.{key}:\s*(\d+)", text)
             return int(found.group(1)) if found else 0
 
-        spills = number("vgpr_spill_count") + number("sgpr_spill_count")
+        spills = number(
+            "vgpr_spill_count"
+        )  # those of scalars go to vector registers, not to memory
         matrix = len(re.findall(r"\bv_mfma", text))
         return row | {"registers": number("vgpr_count"), "spills": spills, "tensor": matrix}
     with tempfile.TemporaryDirectory() as folder:

@@ -308,15 +308,16 @@ class Spikes:
     def _as(self, kind: type[Lists] | type[Words]) -> Spikes:
         if isinstance(self.storage, kind):
             return self
-        entry, active, value = self.storage.entry(self.shape), None, self.value
+        entry, active = self.storage.entry(self.shape), None
+        value, potential = self.value, self.potential
         if self.storage.has_active:
             active = self.storage.active_entry(self.shape)
             if len(value) < len(active):  # words made without gradient keep the bits alone
-                value = torch.isin(active, entry).to(value.dtype)
+                value, potential = torch.isin(active, entry).to(value.dtype), None
         storage, order = kind.of(entry, active, self.shape)
         if order is None:
             return replace(self, storage=storage)
-        potential = None if self.potential is None else self.potential[order]
+        potential = None if potential is None else potential[order]
         return replace(self, storage=storage, value=value[order], potential=potential)
 
     def detach(self) -> Spikes:

@@ -153,7 +153,12 @@ def precision_for(backend: str, device: torch.device) -> Precision:
             return "bfloat16"
         if chosen == torch.float16:
             return "float16"
-    return "tf32" if torch.backends.cuda.matmul.fp32_precision == "tf32" else "full"
+    return "tf32" if _allows_tf32() else "full"
+
+
+@torch.compiler.disable()  # the switch is read at every call, not when a graph is traced
+def _allows_tf32() -> bool:
+    return torch.backends.cuda.matmul.fp32_precision == "tf32"
 
 
 def backend_for(spikes: Spikes) -> str:

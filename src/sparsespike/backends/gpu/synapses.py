@@ -30,7 +30,7 @@ class LinearSynapses:
     """
 
     def __init__(self, spikes: Spikes, parameter: list[Tensor], how: Products) -> None:
-        self.words, self.how = spikes.words, how
+        self.spikes, self.words, self.how = spikes, spikes.words, how
         self.batch, self.n_word, self.n_in = self.words.word.shape
         self.weight = parameter[0].detach().t()  # (K, N)
         self.bias = parameter[1].detach().contiguous() if len(parameter) > 1 else None
@@ -86,7 +86,7 @@ class LinearGradient:
         self.part = weight.new_empty((n_part, n_in, n_out))
         self.bias = None if synapses.bias is None else torch.zeros_like(synapses.bias)
         self.fresh = True
-        self.input = weight.new_empty(n_active)
+        self.input = synapses.spikes.value.new_empty(n_active)
         if not n_active:
             return
         if form.input == "dense":
@@ -149,13 +149,12 @@ class LinearGradient:
             BLOCK_K=self.block,
             BLOCK_N=self.block,
             num_stages=_stages(self.part.dtype),
-            # Rows that do not begin on 64 bytes are read by single pointers: too many for four warps.
-            num_warps=4 if own.n_out % 16 == 0 else 8,
+            num_warps=8,  # with four, ptxas spills on some targets
         )
 
     def _gather_dense(self, delta: Tensor, first: int, words: int) -> None:
         own, how = self.synapses, self.synapses.how
-        block_w = 1 if self.part.dtype == torch.float64 else min(2, words)
+        block_w, block_n = (1, 16) if self.part.dtype == torch.float64 else (min(2, words), 32)
         linear.gather_dense[(own.batch, triton.cdiv(words, block_w), n_blocks(own.n_in))](
             delta,
             self.planes,
@@ -171,7 +170,7 @@ class LinearGradient:
             EMULATED=how.emulated,
             PRECISION=how.input_precision,
             BLOCK_W=block_w,
-            BLOCK_N=32,
+            BLOCK_N=block_n,
             UNITS=UNITS,
             num_stages=_stages(self.part.dtype),
         )
