@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Options of `sparsespike train`, for instance: make train ARGS="--epochs 2"
 ARGS ?=
 
-.PHONY: train test check setup peers test-gpu bench-gpu clean
+.PHONY: train test check setup peers test-gpu sanitize-gpu bench-gpu clean
 
 train: $(VENV)/.ready
 	$(BIN)/sparsespike train fashion-mnist-fast --out runs/fashion-mnist-fast $(ARGS)
@@ -42,7 +42,13 @@ test-gpu:
 	PYTHONPATH=src $(PYTHON) -m pytest $(wildcard tests/test_backends.py tests/test_backend_inputs.py \
 		tests/test_ops.py tests/test_gpu.py tests/test_words.py)
 
-# The same; within 20 minutes. First the tuning, which the others make use of.
+# The same under NVIDIA's checker of memory accesses, races and uninitialised reads; slow.
+sanitize-gpu:
+	for tool in memcheck racecheck initcheck; do \
+		PYTHONPATH=src compute-sanitizer --tool $$tool --error-exitcode 1 $(PYTHON) -m pytest \
+			tests/test_gpu.py -k "form_and_segmentation or resets or readout or count" || exit 1; done
+
+# As test-gpu; within 20 minutes. First the tuning, which the others make use of.
 bench-gpu:
 	PYTHONPATH=src $(PYTHON) -m sparsespike bench gpu --tune
 	PYTHONPATH=src $(PYTHON) -m sparsespike bench gpu --minutes 11 $(ARGS)
