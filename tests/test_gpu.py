@@ -327,6 +327,12 @@ def test_missing_triton_is_told(monkeypatch):
         backends.load("gpu")
 
 
+def test_torch_that_is_too_old_is_told(monkeypatch):
+    monkeypatch.setattr(torch, "__version__", "2.8.1+cu126")
+    with pytest.raises(ValueError, match=r"expected torch 2.9 or newer.*2.8.1"):
+        backends.load("gpu")
+
+
 def test_weight_that_is_not_finite_is_refused():
     (layer,) = BASE.layers("gpu")
     with torch.no_grad():

@@ -20,6 +20,7 @@ from sparsespike.layers.spec import LayerSpec, Precision
 from sparsespike.words import Words
 
 BACKENDS = ("dense", "cpu", "gpu")
+TORCH_OF_GPU = 2, 9  # the oldest that the GPU backend runs with
 
 _chosen: ContextVar[str | None] = ContextVar("sparsespike_backend", default=None)
 
@@ -91,6 +92,11 @@ def load(name: str) -> Backend:
     if name == "gpu":
         if importlib.util.find_spec("triton") is None:
             raise ValueError('backend: expected Triton for "gpu", found none; pip install triton')
+        if tuple(map(int, torch.__version__.split(".")[:2])) < TORCH_OF_GPU:
+            raise ValueError(
+                f'backend: expected torch {TORCH_OF_GPU[0]}.{TORCH_OF_GPU[1]} or newer for "gpu", '
+                f"found {torch.__version__}"
+            )
         from sparsespike.backends import gpu
 
         return gpu
@@ -158,7 +164,8 @@ def precision_for(backend: str, device: torch.device) -> Precision:
 
 @torch.compiler.disable()  # the switch is read at every call, not when a graph is traced
 def _allows_tf32() -> bool:
-    return torch.backends.cuda.matmul.fp32_precision == "tf32"
+    # Older versions of torch have no such switch; `load` refuses them.
+    return getattr(torch.backends.cuda.matmul, "fp32_precision", None) == "tf32"
 
 
 def backend_for(spikes: Spikes) -> str:
