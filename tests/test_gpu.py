@@ -16,7 +16,7 @@ from cases import BASE, EXACT_LIF, GENERAL_LIF, NO_LEAK, Case, device_of
 from checks import assert_close, assert_same_lists, assert_something_happened, relative_error
 from compare import compare, compare_layer, compare_network, run_layer, run_readout, stored_for
 from sparsespike import backends
-from sparsespike.backends.gpu import launch, linear, plan, precision, synapses
+from sparsespike.backends.gpu import launch, plan, precision
 from sparsespike.words import STEPS
 
 DEVICE = device_of("gpu")
@@ -339,12 +339,3 @@ def test_weight_that_is_not_finite_is_refused():
         layer.connection.weight[0, 0] = math.nan
     with pytest.raises(ValueError, match=r"weight: expected finite numbers, found 1"):
         layer(stored_for(BASE.spikes()[0], "gpu"))
-
-
-def test_gpu_rooms_are_there():
-    """What docs/gpu.md names."""
-    for module, names in (
-        (linear, ("currents", "accumulate_dense", "accumulate_sparse", "gather_dense")),
-        (synapses, ("LinearSynapses", "LinearGradient")),
-    ):
-        assert all(hasattr(module, name) for name in names)

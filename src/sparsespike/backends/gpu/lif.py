@@ -18,9 +18,6 @@ from sparsespike.neurons import LIF
 
 SUBTRACT, ZERO, NONE = 0, 1, 2
 RESET = {"subtract": SUBTRACT, "zero": ZERO, "none": NONE}
-AHEAD = tl.constexpr(
-    8
-)  # currents loaded before the steps that need them, to hide the way to memory
 RESET_SUBTRACT, RESET_ZERO = tl.constexpr(SUBTRACT), tl.constexpr(ZERO)
 
 

@@ -2,7 +2,7 @@
 
 A spike is exact in any format. So currents of float32 accuracy need W = hi + lo in two planes of
 bfloat16, and two passes over tensor cores: 2^-17 of relative error in a weight, where TF32 has
-2^-11 and flips 0.14 % of the spikes. δ is split in the same way. Sums are in float32, or float64
+2^-11. δ is split in the same way. Sums are in float32, or float64
 for float64.
 """
 
@@ -30,7 +30,6 @@ class Products:
         operand: dtype of each.
         emulated: whether bfloat16 is played by float32 rounded to its 8 bits, for the interpreter.
         input_precision: of `tl.dot` where operands are float32.
-        state: dtype of sums, currents, V.
         delta: dtype in which δ is stored.
     """
 
@@ -38,23 +37,22 @@ class Products:
     operand: torch.dtype
     emulated: bool
     input_precision: str
-    state: torch.dtype
     delta: torch.dtype
 
 
 def products(dtype: torch.dtype, precision: Precision) -> Products:
     """How to multiply weights of this dtype; float64 is always computed in full."""
     if dtype == torch.float64:
-        return Products(1, dtype, False, "ieee", dtype, dtype)
+        return Products(1, dtype, False, "ieee", dtype)
     if precision == "tf32":
-        return Products(1, dtype, False, "tf32", dtype, dtype)
+        return Products(1, dtype, False, "tf32", dtype)
     if precision == "float16":
-        return Products(1, torch.float16, False, "ieee", dtype, torch.float16)
+        return Products(1, torch.float16, False, "ieee", torch.float16)
     planes = 2 if precision == "full" else 1
     if INTERPRETED:
-        return Products(planes, dtype, True, "ieee", dtype, dtype)
+        return Products(planes, dtype, True, "ieee", dtype)
     delta = dtype if precision == "full" else torch.bfloat16
-    return Products(planes, torch.bfloat16, False, "ieee", dtype, delta)
+    return Products(planes, torch.bfloat16, False, "ieee", delta)
 
 
 def planes_of(weight: Tensor, how: Products) -> Tensor:
