@@ -17,6 +17,29 @@ from sparsespike.backends import BACKENDS
 FAST = tuple(name for name in BACKENDS if name != "dense")
 
 
+class Stubborn(ss.LIF):
+    """A neuron with equations of its own."""
+
+    def step(self, state, current):
+        return state
+
+
+class Forgetful(ss.Readout):
+    """A readout with equations of its own."""
+
+
+@pytest.mark.parametrize("backend", FAST)
+@pytest.mark.parametrize(
+    "neuron", [Stubborn(1.0, 1.0), Forgetful(1.0, 1.0)], ids=["lif", "readout"]
+)
+def test_neuron_without_kernel_is_refused_and_the_dense_backend_named(backend, neuron):
+    (layer,) = BASE.layers(backend)
+    other = ss.Layer(layer.connection, neuron, backend=backend)
+    with pytest.raises(ValueError, match=rf'"{backend}" has no kernel for .*"dense" computes any'):
+        other(stored_for(BASE.spikes()[0], backend))
+    assert ss.Layer(layer.connection.cpu(), neuron, backend="dense")(BASE.spikes()[0]) is not None
+
+
 @pytest.mark.parametrize("backend", FAST)
 def test_weight_of_any_layout_gives_the_same(backend):
     case = replace(BASE, sizes=(12, 7), bias=True)

@@ -15,6 +15,7 @@ from sparsespike.backends.cpu import adjoint, count, drive, form, grouped, plan,
 from sparsespike.backends.cpu.linear import LinearWeight
 from sparsespike.backends.cpu.simd import aligned, padded
 from sparsespike.backends.cpu.threads import ranges, run_all
+from sparsespike.backends.kernels import with_kernel
 from sparsespike.events import Spikes
 from sparsespike.layers.spec import LayerSpec
 from sparsespike.lists import Lists
@@ -27,8 +28,8 @@ def spiking_forward(
     """One spiking layer; see `Backend`. The active set is listed in any case: the scan finds both at once."""
     connection = form.weights(parameter)
     dtype, n_out = connection.weight.dtype, spec.connection.n_out
-    assert isinstance(spec.neuron, LIF)
-    neuron = form.lif(spec.neuron, dtype)
+    lif_neuron = with_kernel(spec.neuron, LIF, "cpu")
+    neuron = form.lif(lif_neuron, dtype)
     n_batch, steps, _ = spikes.shape
     n_row = n_batch * steps
     out_offset, active_offset = np.empty(n_row + 1, np.int64), np.empty(n_row + 1, np.int64)
@@ -81,12 +82,12 @@ def spiking_backward(
     need_input: bool,
 ) -> tuple[Tensor, list[Tensor]]:
     """Sparse gradient of one spiking layer; see `Backend`."""
-    assert isinstance(spec.neuron, LIF)
+    lif_neuron = with_kernel(spec.neuron, LIF, "cpu")
     _, steps, n_out = fired.shape
     potential = fired.potential
     assert potential is not None
     dtype = form.numpy_dtype(parameter[0])
-    neuron = form.lif(spec.neuron, dtype)
+    neuron = form.lif(lif_neuron, dtype)
     lists = _Walk(spikes, need_input)
     gathered = lists.gathered.numpy()
     wanted = len(gathered) > 0
@@ -95,7 +96,7 @@ def spiking_backward(
     # As many forms of the weights as are needed: each is as large as the gradient.
     connection = form.weights(parameter) if wanted and not spread else None
     transposed = form.tiled(parameter[0]) if wanted and spread else None
-    slope_of = surrogate.kernel(spec.neuron, potential, grad_value, neuron.attached)
+    slope_of = surrogate.kernel(lif_neuron, potential, grad_value, neuron.attached)
     own = form.units(fired.unit), form.bounds(fired.offset)
     active = form.units(fired.active_unit), form.bounds(fired.active_offset)
 
@@ -156,8 +157,8 @@ def readout_forward(spikes: Spikes, parameter: list[Tensor], spec: LayerSpec) ->
     """One readout layer; see `Backend`."""
     connection = form.weights(parameter)
     dtype = connection.weight.dtype
-    assert isinstance(spec.neuron, Readout)
-    alpha, gain = form.leak(spec.neuron, dtype)
+    leaky = with_kernel(spec.neuron, Readout, "cpu")
+    alpha, gain = form.leak(leaky, dtype)
     shape = (*spikes.shape[:2], spec.connection.n_out)
     potential = np.empty(shape, dtype)
     unit, offset = form.units(spikes.unit), form.bounds(spikes.offset)
@@ -179,8 +180,8 @@ def readout_backward(
 ) -> tuple[Tensor, list[Tensor]]:
     """Gradient of one readout layer; see `Backend`."""
     connection = form.weights(parameter)
-    assert isinstance(spec.neuron, Readout)
-    alpha, gain = form.leak(spec.neuron, connection.weight.dtype)
+    leaky = with_kernel(spec.neuron, Readout, "cpu")
+    alpha, gain = form.leak(leaky, connection.weight.dtype)
     lists = _Walk(spikes, need_input)
 
     def run(first: int, last: int) -> LinearWeight:

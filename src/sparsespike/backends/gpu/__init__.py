@@ -19,6 +19,7 @@ from sparsespike.backends.gpu.launch import on_device
 from sparsespike.backends.gpu.listing import Listing
 from sparsespike.backends.gpu.precision import products
 from sparsespike.backends.gpu.synapses import LinearGradient, LinearSynapses
+from sparsespike.backends.kernels import with_kernel
 from sparsespike.events import Spikes
 from sparsespike.layers.spec import LayerSpec
 from sparsespike.neurons import LIF, Readout
@@ -32,8 +33,7 @@ def spiking_forward(
     spikes: Spikes, parameter: list[Tensor], spec: LayerSpec, recorded: bool
 ) -> Spikes:
     """One spiking layer; see `Backend`. Unless `recorded`, `value` and `potential` come empty."""
-    neuron, like = spec.neuron, parameter[0].detach()
-    assert isinstance(neuron, LIF)
+    neuron, like = with_kernel(spec.neuron, LIF, "gpu"), parameter[0].detach()
     n_batch, n_word, _ = spikes.words.word.shape
     n_out = spec.connection.n_out
     shape = (*spikes.shape[:2], n_out)
@@ -89,8 +89,7 @@ def spiking_backward(
     need_input: bool,
 ) -> tuple[Tensor, list[Tensor]]:
     """Sparse gradient of one spiking layer; see `Backend`."""
-    neuron, potential, own = spec.neuron, fired.potential, fired.words
-    assert isinstance(neuron, LIF)
+    neuron, potential, own = with_kernel(spec.neuron, LIF, "gpu"), fired.potential, fired.words
     assert potential is not None
     attached = not neuron.detach_reset and neuron.reset != "none"
     n_batch, n_word, n_out = own.word.shape
@@ -126,8 +125,7 @@ def spiking_backward(
 
 def readout_forward(spikes: Spikes, parameter: list[Tensor], spec: LayerSpec) -> Tensor:
     """One readout layer; see `Backend`."""
-    neuron, like = spec.neuron, parameter[0].detach()
-    assert isinstance(neuron, Readout)
+    neuron, like = with_kernel(spec.neuron, Readout, "gpu"), parameter[0].detach()
     n_batch, n_step, _ = spikes.shape
     n_out = spec.connection.n_out
     potential = like.new_empty((n_batch, n_step, n_out))
@@ -161,8 +159,7 @@ def readout_backward(
     need_input: bool,
 ) -> tuple[Tensor, list[Tensor]]:
     """Gradient of one readout layer; see `Backend`."""
-    neuron = spec.neuron
-    assert isinstance(neuron, Readout)
+    neuron = with_kernel(spec.neuron, Readout, "gpu")
     n_batch, n_step, n_out = grad_potential.shape
     with on_device(grad_potential):
         constants = readout.constants(neuron, grad_potential.dtype, grad_potential.device)
