@@ -112,6 +112,36 @@ def microseconds(dt: float) -> int:
     return round(exact)
 
 
+def nearest_us(seconds: NDArray[np.floating]) -> NDArray[np.int64]:
+    """Times in whole microseconds: the nearest, ties to even.
+
+        round(10^6 seconds)
+
+    Widened to float64 before the product: float16 ends at 65,504, which 0.07 s would pass.
+
+    Args:
+        seconds: any shape, seconds, >= 0 and below 2^62 microseconds, floating.
+
+    Returns:
+        The same shape.
+
+    Raises:
+        ValueError: if a time is NaN, infinite, negative or too late, or no floating number.
+    """
+    if seconds.dtype.kind != "f":
+        raise ValueError(f"seconds: expected floating numbers, found {seconds.dtype}")
+    with np.errstate(over="ignore"):  # an overflow is infinite, and refused as that
+        exact = seconds.astype(np.float64) * MICROSECONDS
+    # Written so that NaN, which compares as false, is out of range too.
+    wrong = ~((seconds >= 0) & (exact < 2.0**62))
+    if wrong.any():
+        found = seconds[wrong][0]
+        raise ValueError(
+            f"seconds: expected times in [0, 2^62 us), found {found} and {wrong.sum() - 1:,} more such"
+        )
+    return np.rint(exact).astype(np.int64)
+
+
 @njit(cache=True, nogil=True)
 def step_of(time, dt, nearest):
     """The step of an event: floor(time / dt), or the nearest with ties to even, as `round` does.
