@@ -1,0 +1,57 @@
+"""`sparsespike evaluate`: the score of a run."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from sparsespike.cli.command import (
+    add_command,
+    add_data_folder,
+    add_json,
+    add_threads,
+    print_json,
+    print_table,
+)
+
+
+def add_evaluate(commands: Any) -> None:
+    """Adds the command."""
+    evaluate = add_command(
+        commands,
+        "evaluate",
+        "score a trained network on every test sample",
+        _evaluate,
+        "examples:\n  sparsespike evaluate runs/fast\n  sparsespike evaluate runs/fast --last --json",
+    )
+    evaluate.add_argument("folder", type=Path, metavar="DIR", help="folder of the run")
+    which = evaluate.add_mutually_exclusive_group()
+    which.add_argument(
+        "--best",
+        action="store_const",
+        const="best",
+        dest="which",
+        help="the epoch with the best validation accuracy (default where the run has one)",
+    )
+    which.add_argument(
+        "--last", action="store_const", const="last", dest="which", help="the last state saved"
+    )
+    add_data_folder(evaluate)
+    add_threads(evaluate)
+    add_json(evaluate)
+
+
+def _evaluate(parsed: argparse.Namespace) -> None:
+    from sparsespike import data
+    from sparsespike.evaluate import evaluate, load_run
+    from sparsespike.progress import score_table
+
+    net, recipe, about = load_run(parsed.folder, parsed.which)
+    test = data.load(about["dataset"], split="test", root=parsed.data)
+    score = {**about, **evaluate(net, test, recipe)}
+    if parsed.json:
+        print_json(score)
+    else:
+        title = f"{about['dataset']}: {about['checkpoint']} state, {about['epoch']} epochs"
+        print_table(score_table(title, score))

@@ -1,0 +1,72 @@
+"""`sparsespike train`: the fields of `Recipe` are its options."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from sparsespike import recipe as recipes
+from sparsespike.cli.command import add_command, add_data_folder, add_threads, print_table
+from sparsespike.options import UsageError, add_options, given
+from sparsespike.recipe import Recipe
+
+
+def add_train(commands: Any, argv: list[str]) -> None:
+    """Adds the command; `argv` only for the recipe whose values its help shows as defaults."""
+    shipped = "\n".join(f"  {name:20} {recipes.summary(name)}" for name in recipes.names())
+    train = add_command(
+        commands,
+        "train",
+        "train a network",
+        _train,
+        f"recipes:\n{shipped}\n\n"
+        "examples:\n"
+        "  sparsespike train fashion-mnist-fast --out runs/fast\n"
+        "  sparsespike train fashion-mnist-fast --out runs/small --hidden 100 --epochs 3\n"
+        "  sparsespike train fashion-mnist-fast --out runs/fast --resume\n"
+        "  sparsespike train my-recipe.toml --out runs/mine\n\n"
+        "Ctrl-C saves where it is; --resume goes on with the same bits as if it had not stopped.",
+    )
+    train.add_argument(
+        "recipe",
+        metavar="RECIPE",
+        nargs="?",
+        help="a shipped recipe, or a path ending in .toml; may be left out with --resume",
+    )
+    train.add_argument("--out", type=Path, metavar="DIR", required=True, help="folder of the run")
+    train.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with the run in DIR, or start it if there is none; a finished one prints its table",
+    )
+    add_data_folder(train)
+    add_threads(train)
+    named = [word for word in argv if word in recipes.names()]
+    shown = recipes.load(named[0]) if named else Recipe()
+    title = (
+        f"recipe (defaults shown: {named[0]})"
+        if named
+        else "recipe (each overrides RECIPE's value)"
+    )
+    add_options(train.add_argument_group(title), Recipe, shown)
+
+
+def _train(parsed: argparse.Namespace) -> None:
+    if parsed.recipe is not None:
+        recipe = recipes.load(parsed.recipe)
+    elif parsed.resume and (parsed.out / "run.json").exists():
+        from sparsespike.evaluate import read_run
+
+        recipe, _ = read_run(parsed.out)
+    else:
+        known = ", ".join(recipes.names())
+        raise UsageError(f"RECIPE: expected one of {known}, or a path ending in .toml, found none")
+    recipe = dataclasses.replace(recipe, **given(Recipe, parsed))
+
+    from sparsespike.progress import run_table
+    from sparsespike.train import train
+
+    result = train(recipe, parsed.out, root=parsed.data, resume=parsed.resume)
+    print_table(run_table(result))
