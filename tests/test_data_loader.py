@@ -108,9 +108,9 @@ def test_only_a_few_batches_are_made_ahead():
     class Counting(EventLoader):
         made = 0
 
-        def batch(self, order, number):
+        def batch(self, order, epoch, number):
             self.made += 1
-            return super().batch(order, number)
+            return super().batch(order, epoch, number)
 
     loader = Counting(numbered(100), 1)
     batches = loader.batches(0)
@@ -122,10 +122,10 @@ def test_only_a_few_batches_are_made_ahead():
 
 def test_an_error_in_the_thread_is_raised_here():
     class Failing(EventLoader):
-        def batch(self, order, number):
+        def batch(self, order, epoch, number):
             if number == 2:
                 raise ValueError("batch 2 is damaged")
-            return super().batch(order, number)
+            return super().batch(order, epoch, number)
 
     batches = Failing(numbered(9), 1).batches(0)
     assert [int(next(batches)[1]) for _ in range(2)] == [0, 1]

@@ -1,5 +1,6 @@
 """Event datasets: arrays are checked by name, files are whole or refused, parts are disjoint."""
 
+import json
 import math
 import os
 import pickle
@@ -152,22 +153,28 @@ def test_a_bit_flip_is_a_value_error_or_valid_spikes(tmp_path_factory, bit, kept
 def test_a_damaged_sample_is_refused_by_the_batch(tmp_path, monkeypatch, kept, name, value):
     use_path(monkeypatch, kept)
     good = EventDataset.from_arrays(**GOOD)
-    arrays = {key: getattr(good, key).copy() for key in store.DTYPES}
-    arrays[name] = np.array(value, arrays[name].dtype)
-    store.write(tmp_path / "bad.safetensors", arrays, good.about)
+    recordings = good.recordings()
+    changed = np.array(value, getattr(recordings, name).dtype)
+    damaged = recordings._replace(**{name: changed})
+    store.write(tmp_path / "bad.safetensors", [damaged], good.about)
     with pytest.raises(ValueError, match=r"sample \d of the store is damaged"):
         EventDataset.open(tmp_path / "bad.safetensors").batch([0, 1], steps=5)
 
 
 @pytest.mark.parametrize(
-    "broken", ["format", "n_units", "rounding", "surplus", "dtype", "shape", "label"]
+    "broken", ["format", "n_units", "rounding", "surplus", "dtype", "shape", "label", "meta"]
 )
 def test_a_file_of_another_kind_is_a_value_error(tmp_path, broken):
     good = EventDataset.from_arrays(**GOOD)
     arrays = {name: getattr(good, name) for name in store.DTYPES}
-    header = {"format": store.FORMAT, "name": "x", "n_units": "5", "n_classes": "2"}
-    if broken in ("format", "n_units", "rounding"):
+    about = {"name": "x", "n_units": 5, "n_classes": 2}
+    header = {"format": store.FORMAT}
+    if broken == "format":
         header[broken] = "other"
+    elif broken in ("n_units", "rounding"):
+        about[broken] = "other"
+    elif broken == "meta":
+        arrays["meta.speaker"] = np.zeros(3, np.int64)
     elif broken == "surplus":
         arrays["more"] = arrays["unit"]
     elif broken == "dtype":
@@ -176,6 +183,7 @@ def test_a_file_of_another_kind_is_a_value_error(tmp_path, broken):
         arrays["offset"] = arrays["offset"][:2]
     else:
         arrays["label"] = arrays["label"] + 1
+    header["about"] = json.dumps(about)
     safetensors.numpy.save_file(arrays, tmp_path / "other.safetensors", header)
     with pytest.raises(ValueError, match="no event file, or a damaged one"):
         EventDataset.open(tmp_path / "other.safetensors")

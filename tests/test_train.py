@@ -16,7 +16,7 @@ from sparsespike import checkpoint, data, losses
 from sparsespike.data import fashion_mnist
 from sparsespike.evaluate import evaluate, load_run
 from sparsespike.recipe import Recipe
-from sparsespike.train import learning_rate, train, without_some
+from sparsespike.train import learning_rate, train
 from training import LOAD, QUICK, SIZES, Listener, few
 
 
@@ -149,38 +149,9 @@ def test_the_cosine_falls_from_lr_to_nothing():
     assert learning_rate(Recipe(lr=0.1), 7, 5) == 0.1
 
 
-def test_event_drop_leaves_out_its_share_and_nothing_else():
-    spikes, _ = few("").batch(range(64), 40)
-    dense = spikes.to_dense()
-    kept = without_some(spikes, 0.3, [0, 1, 2])
-    assert kept.shape == spikes.shape
-    assert kept.n_spikes == pytest.approx(0.7 * spikes.n_spikes, rel=0.03)
-    assert int(kept.to_dense().sum()) == kept.n_spikes
-    assert bool((kept.to_dense() <= dense).all())
-    checked = ss.Spikes.from_lists(kept.unit, kept.offset, kept.shape)
-    assert torch.equal(checked.to_dense(), kept.to_dense())
-
-
-def test_event_drop_depends_on_its_seed_alone():
-    spikes, _ = few("").batch(range(64), 40)
-    first, again, other = (
-        without_some(spikes, 0.5, seed) for seed in ([3, 1, 2], [3, 1, 2], [3, 1, 3])
-    )
-    assert torch.equal(first.unit, again.unit)
-    assert torch.equal(first.offset, again.offset)
-    assert not torch.equal(first.to_dense(), other.to_dense())
-
-
-def test_event_drop_of_no_events_and_of_no_share():
-    empty = ss.Spikes.from_dense(torch.zeros(2, 3, 4))
-    assert without_some(empty, 0.5, [0, 0, 0]).n_spikes == 0
-    spikes, _ = few("").batch(range(8), 40)
-    assert torch.equal(without_some(spikes, 0.0, [0, 0, 0]).to_dense(), spikes.to_dense())
-
-
 @pytest.mark.parametrize(
     "change",
-    [{"weight_decay": 1.0}, {"event_drop": 0.5}, {"label_smoothing": 0.5}, {"schedule": "cosine"}],
+    [{"weight_decay": 1.0}, {"augment": ("EventDrop(0.5)",)}, {"label_smoothing": 0.5}, {"schedule": "cosine"}],
     ids=lambda change: next(iter(change)),
 )
 def test_each_option_of_training_changes_it(tmp_path, change):

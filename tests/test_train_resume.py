@@ -23,7 +23,11 @@ from training import QUICK, Listener, few
 
 # Everything that could depend on where a run was stopped.
 RECIPE = dataclasses.replace(
-    QUICK, schedule="cosine", event_drop=0.1, weight_decay=0.1, label_smoothing=0.1
+    QUICK,
+    schedule="cosine",
+    augment=("EventDrop(0.1)", "TimeJitter(2e-3)"),
+    weight_decay=0.1,
+    label_smoothing=0.1,
 )
 TIMES = ("seconds", "samples_per_second", "peak_memory_mib")
 

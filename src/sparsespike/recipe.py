@@ -19,10 +19,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from sparsespike.data.dataset import EventDataset
+    from sparsespike.data.transform import Transform
     from sparsespike.layers.layer import Network
     from sparsespike.surrogates import Surrogate
 
 SURROGATES = ("FastSigmoid", "Triangle", "Boxcar", "ATan", "Sigmoid", "Gaussian")
+SELECTIONS = ("FoldPolarity", "OnePolarity", "Pool", "CropTime")
+AUGMENTATIONS = (
+    "EventDrop",
+    "UnitDrop",
+    "TimeJitter",
+    "TimeShift",
+    "TimeStretch",
+    "UnitJitter",
+    "Shift",
+)
 
 
 @dataclass(frozen=True)
@@ -31,6 +43,10 @@ class Recipe:
 
     Attributes:
         dataset: name of the dataset, one of `sparsespike data list`.
+        transforms: selections of `data.transform` that every sample goes through, in order, with their
+            numbers in parentheses: FoldPolarity, OnePolarity(1), Pool(2), CropTime(0, 0.3).
+        augment: what happens to the training samples, drawn anew at every step, in order: EventDrop(0.2),
+            UnitDrop(0.1), TimeJitter(1e-3), TimeShift(5e-3), TimeStretch(0.1), UnitJitter(1), Shift(2).
         hidden: neurons of each hidden layer, from the input up.
         steps: time steps T of a sample, >= 2.
         dt: time step, seconds, > 0.
@@ -52,8 +68,6 @@ class Recipe:
         schedule: learning rate over the run: constant, or cosine, falling from lr to 0.
         weight_decay: share of a weight that a step takes away, per unit of lr (AdamW), >= 0; not in the
             paper.
-        event_drop: probability that an input event is left out in training, in [0, 1), drawn anew at
-            every step; not in the paper.
         label_smoothing: share of the target that goes to all classes alike, in [0, 1); not in the paper.
         activity_upper: mean spikes per neuron and sample above which a hidden layer is penalised, >= 0.
         activity_upper_weight: weight of that penalty, >= 0.
@@ -68,6 +82,8 @@ class Recipe:
     """
 
     dataset: str = "fashion-mnist"
+    transforms: tuple[str, ...] = ()
+    augment: tuple[str, ...] = ()
     hidden: tuple[int, ...] = (200, 200)
     steps: int = 100
     dt: float = 1e-3
@@ -85,7 +101,6 @@ class Recipe:
     lr: float = 2e-4
     schedule: Literal["constant", "cosine"] = "constant"
     weight_decay: float = 0.0
-    event_drop: float = 0.0
     label_smoothing: float = 0.0
     activity_upper: float = 1.0
     activity_upper_weight: float = 0.06
@@ -105,11 +120,19 @@ class Recipe:
             raise ValueError(
                 "init: expected 'uniform' without leak (tau_mem = inf), found 'normal'"
             )
-        _split_surrogate(self.surrogate)
+        _, numbers = _called("surrogate", self.surrogate, SURROGATES)
+        if not all(number > 0 for number in numbers):
+            raise ValueError(
+                f"surrogate: expected a finite number > 0 in (...), found {self.surrogate!r}"
+            )
+        for name, known in (("transforms", SELECTIONS), ("augment", AUGMENTATIONS)):
+            for text in getattr(self, name):
+                _called(name, text, known)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, which `from_dict` takes back; JSON has no infinity, so it is a text."""
-        values = dataclasses.asdict(self) | {"hidden": list(self.hidden)}
+        values = dataclasses.asdict(self)
+        values = {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
         return {name: "inf" if value == math.inf else value for name, value in values.items()}
 
     def network(self, n_in: int, n_class: int) -> Network:
@@ -154,12 +177,32 @@ class Recipe:
             layers.append(Layer(connection, neuron))
         return Network(*layers)
 
+    def seen(self, dataset: EventDataset) -> EventDataset:
+        """A dataset through this recipe's `transforms`.
+
+        Raises:
+            ValueError: if they cannot be applied to its sensor.
+        """
+        return dataset.transformed(*self._built("transforms", SELECTIONS))
+
+    def augmentations(self) -> list[Transform]:
+        """What `augment` names, for `EventLoader`."""
+        return self._built("augment", AUGMENTATIONS)
+
+    def _built(self, field: str, known: tuple[str, ...]) -> list[Transform]:
+        from sparsespike.data import transform
+
+        calls = [_called(field, text, known) for text in getattr(self, field)]
+        try:
+            return [getattr(transform, name)(*numbers) for name, numbers in calls]
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{field}: {error}") from None
+
     def _surrogate(self) -> Surrogate:
         from sparsespike import surrogates
 
-        name, argument = _split_surrogate(self.surrogate)
-        kind = getattr(surrogates, name)
-        return kind() if argument is None else kind(argument)
+        name, numbers = _called("surrogate", self.surrogate, SURROGATES)
+        return getattr(surrogates, name)(*numbers)
 
 
 def names() -> list[str]:
@@ -256,7 +299,6 @@ _RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "epochs": _COUNT,
     "lr": _POSITIVE,
     "weight_decay": _NOT_NEGATIVE,
-    "event_drop": _SHARE,
     "label_smoothing": _SHARE,
     "activity_upper": _NOT_NEGATIVE,
     "activity_upper_weight": _NOT_NEGATIVE,
@@ -274,10 +316,12 @@ def _typed(name: str, value: Any, kind: Any) -> Any:
             hint = nearest(value, list(choices)) if isinstance(value, str) else ""
             raise ValueError(f"{name}: expected one of {', '.join(choices)}, found {value!r}{hint}")
         return value
-    if kind == tuple[int, ...]:
+    if typing.get_origin(kind) is tuple:
+        item_kind = typing.get_args(kind)[0]
         if isinstance(value, list | tuple):
-            return tuple(_typed(name, item, int) for item in value)
-        raise ValueError(f"{name}: expected a list of integers, found {value!r}")
+            return tuple(_typed(name, item, item_kind) for item in value)
+        word = {int: "integers", str: "texts"}[item_kind]
+        raise ValueError(f"{name}: expected a list of {word}, found {value!r}")
     if kind is float and (type(value) is int or value == "inf"):
         return float(value)
     if type(value) is not kind:  # bool is an int to isinstance
@@ -286,19 +330,25 @@ def _typed(name: str, value: Any, kind: Any) -> Any:
     return value
 
 
-def _split_surrogate(text: str) -> tuple[str, float | None]:
-    """`Name` or `Name(number)` -> (name, number)."""
+def _called(field: str, text: str, known: tuple[str, ...]) -> tuple[str, list[int | float]]:
+    """`Name` or `Name(number, ...)` -> (name, numbers)."""
     match = re.fullmatch(r"\s*(\w+)\s*(?:\((.*)\))?\s*", text)
-    name, argument = match.groups() if match else (text, None)
-    if name not in SURROGATES:
+    name, inside = match.groups() if match else (text, None)
+    if name not in known:
         raise ValueError(
-            f"surrogate: expected one of {', '.join(SURROGATES)}, found {text!r}"
-            f"{nearest(name, list(SURROGATES))}"
+            f"{field}: expected one of {', '.join(known)}, found {text!r}{nearest(name, list(known))}"
         )
     try:
-        number = None if argument is None else float(argument)
+        numbers = [_number(word) for word in inside.split(",")] if inside is not None else []
     except ValueError:
-        raise ValueError(f"surrogate: expected a number in {name}(...), found {text!r}") from None
-    if number is not None and not _positive(number):
-        raise ValueError(f"surrogate: expected a finite number > 0 in {name}(...), found {text!r}")
-    return name, number
+        raise ValueError(f"{field}: expected numbers in {name}(...), found {text!r}") from None
+    if not all(_not_negative(number) for number in numbers):
+        raise ValueError(f"{field}: expected finite numbers >= 0 in {name}(...), found {text!r}")
+    return name, numbers
+
+
+def _number(word: str) -> int | float:
+    try:
+        return int(word)
+    except ValueError:
+        return float(word)

@@ -13,12 +13,10 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import numpy as np
 import torch
 from torch.nn import functional
 
@@ -29,7 +27,6 @@ from sparsespike.backends import device_for, placed, use_backend
 from sparsespike.data import EventDataset, EventLoader
 from sparsespike.evaluate import evaluate, load_run
 from sparsespike.events import Spikes
-from sparsespike.lists import Lists
 from sparsespike.metrics import Totals, peak_memory
 from sparsespike.progress import Progress
 from sparsespike.recipe import Recipe
@@ -85,6 +82,7 @@ def train(
             progress.note(f"{folder}: this run is finished")
             return checkpoint.read_json(result)
     name, train_set, test_set = _load(recipe, root, stored, progress)
+    train_set, test_set = recipe.seen(train_set), recipe.seen(test_set)
     validation_set = None
     if recipe.validation > 0:
         train_set, validation_set = train_set.split(recipe.validation, recipe.seed)
@@ -96,6 +94,7 @@ def train(
         seed=recipe.seed,
         steps=recipe.steps,
         dt=recipe.dt,
+        augment=recipe.augmentations(),
     )
     with use_backend(recipe.backend), _caught_signals() as caught, progress:
         while run.epoch < recipe.epochs:
@@ -119,8 +118,6 @@ def _train_epoch(run: Run, loader: EventLoader, caught: list[int], progress: Pro
     recipe, totals, n_batch = run.recipe, run.totals, len(loader)
     started = time.perf_counter()
     for spikes, label in loader.batches(run.epoch, first=run.batch):
-        if recipe.event_drop > 0:
-            spikes = without_some(spikes, recipe.event_drop, [recipe.seed, run.epoch, run.batch])
         spikes, label = placed(spikes, label, recipe.backend)
         # A function of the position alone, as a resumed run needs it.
         for group in run.optimiser.param_groups:
@@ -167,21 +164,6 @@ def learning_rate(recipe: Recipe, step: int, n_batch: int) -> float:
     if recipe.schedule == "constant":
         return recipe.lr
     return recipe.lr * (1 + math.cos(math.pi * step / (recipe.epochs * n_batch))) / 2
-
-
-def without_some(spikes: Spikes, share: float, seed: list[int]) -> Spikes:
-    """Input spikes without a random share of their events.
-
-    Args:
-        spikes: (B, T, N), nothing active.
-        share: probability of each event to be left out, in [0, 1).
-        seed: integers >= 0, on which alone the choice depends.
-    """
-    # The 1 keeps this apart from the order of the samples, which is drawn from seed and epoch.
-    draw = np.random.default_rng([*seed, 1]).random(spikes.n_spikes, dtype=np.float32)
-    keep = torch.from_numpy(draw >= share)
-    kept_before = functional.pad(keep.cumsum(0), (1, 0))
-    return replace(spikes, storage=Lists(spikes.unit[keep], kept_before[spikes.offset]))
 
 
 def _finish_epoch(run: Run, validation_set: EventDataset | None, progress: Progress) -> None:

@@ -102,11 +102,12 @@ def real(
     """
     if run is not None:
         net, settings, about = load_run(run)
-        dataset = data.load(about["dataset"], split="train", root=root, download=False)
+        whole = data.load(about["dataset"], split="train", root=root, download=False)
+        dataset = settings.seen(whole)
         source = f"{about['dataset']}, trained {about['epoch']} epochs"
     else:
         settings = recipes.load(recipe or "")
-        dataset = load_or_sample(settings.dataset, root)
+        dataset = load_or_sample(settings, root)
         net = settings.network(dataset.n_units, dataset.n_classes)
         source = f"{dataset.name}, initial network"
     spikes, _ = batch(dataset, settings, batch_size, seed)
@@ -134,14 +135,15 @@ def batch(
     return next(iter(loader.batches(0)))
 
 
-def load_or_sample(name: str, root: Path | None) -> EventDataset:
-    """The training samples of a dataset, or the embedded few of it where it is out of reach."""
+def load_or_sample(recipe: Recipe, root: Path | None) -> EventDataset:
+    """The training samples of a recipe, or the embedded few of its dataset where that is out of reach."""
+    name = recipe.dataset
     try:
-        return data.load(name, split="train", root=root, download=False)
+        return recipe.seen(data.load(name, split="train", root=root, download=False))
     except OSError:
         if f"{name}-sample" not in data.available():
             raise
-        return data.load(f"{name}-sample", split="train", root=root)
+        return recipe.seen(data.load(f"{name}-sample", split="train", root=root))
 
 
 def stored(spikes: Spikes, backend: str, device: str) -> Spikes:

@@ -90,7 +90,7 @@ class StepBench:
         recipe = dataclasses.replace(recipe, **changed)
         if recipe.reset != "subtract":
             raise ValueError(f'reset: expected "subtract", found {recipe.reset!r}')
-        dataset = inputs.load_or_sample(recipe.dataset, self.data)
+        dataset = inputs.load_or_sample(recipe, self.data)
         spikes, label = inputs.batch(dataset, recipe, recipe.batch_size, self.seed)
         net = recipe.network(dataset.n_units, dataset.n_classes)
         where = self.device, backend_on(self.device)

@@ -1,13 +1,13 @@
-"""`EventDataset`: labelled recordings as flat arrays of events, in memory or mapped from a file.
-
-    unit[offset[i] : offset[i + 1]], time[offset[i] : offset[i + 1]]     events of sample i
+"""`EventDataset`: labelled recordings of events, in memory or mapped from a file.
 
 Times are whole microseconds, in any order within a sample; `batch` rounds them to steps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sparsespike.data import encode, rows, store
-from sparsespike.data.encode import Rounding
+from sparsespike.data.build import Building
+from sparsespike.data.recordings import Index, Recordings, checked_index, stratified
 from sparsespike.data.rows import Rows
 from sparsespike.data.store import About
+from sparsespike.data.transform import Transform, transformed
 from sparsespike.events import Spikes
 from sparsespike.lists import Lists
 
@@ -38,11 +40,11 @@ class Counts(NamedTuple):
     n_late: int  # came at step T or later, and are dropped
 
 
-class EventDataset:
-    """Labelled recordings of events; see `from_arrays`, `open` and `sparsespike.data.load`.
+class EventDataset(Building):
+    """Labelled recordings of events; see `data.build` for the ways to one, and `data.load`.
 
-    The constructor trusts its arguments. Parts (`split`, `subset`) share the arrays of the whole.
-    Pickling an opened dataset sends its path, not its events.
+    The constructor trusts its arguments. Parts (`split`, `subset`, `select`) and `transformed` share
+    the arrays of the whole. Pickling an opened dataset sends its path, not its events.
 
     Attributes:
         about: name, sizes, rounding, licence and citation.
@@ -51,53 +53,28 @@ class EventDataset:
 
     def __init__(
         self,
-        arrays: dict[str, NDArray[Any]],
+        recordings: Recordings,
         about: About,
         *,
         path: Path | None = None,
         sample: NDArray[np.int64] | None = None,
+        transforms: tuple[Transform, ...] = (),
     ) -> None:
-        self.about = about
         self.path = path
-        self._arrays = arrays
+        self._recordings = recordings
+        self._stored = about
         self._whole = sample is None
-        # Positions of this dataset's samples in the arrays.
-        self._sample = np.arange(len(arrays["label"])) if sample is None else sample
+        # Positions of this dataset's samples among the recordings.
+        self._sample = np.arange(len(recordings.label)) if sample is None else sample
+        self._transforms = transforms
         self._n_events = -1
         self._binned: tuple[tuple[int, int], Rows] | None = None
+        sensor = about.sensor
+        for transform in transforms:
+            sensor = transform.sensor(sensor)
+        self.about = dataclasses.replace(about, sensor=sensor, n_units=math.prod(sensor))
 
-    # ---- building and keeping ------------------------------------------------------------------
-
-    @classmethod
-    def from_arrays(
-        cls,
-        unit: NDArray[Any],
-        time: NDArray[Any],
-        offset: NDArray[Any],
-        label: NDArray[Any],
-        *,
-        n_units: int,
-        n_classes: int,
-        name: str = "events",
-        rounding: Rounding = "floor",
-        licence: str = "",
-        citation: str = "",
-    ) -> EventDataset:
-        """A dataset of your own events, checked; not copied where the types are those of the store.
-
-        Args:
-            unit: (n_events,) integers in [0, n_units).
-            time: (n_events,) integers >= 0, microseconds, in any order within a sample.
-            offset: (n + 1,) integers from 0 to n_events, never descending.
-            label: (n,) integers in [0, n_classes).
-            n_units, n_classes, name, rounding, licence, citation: see `About`.
-
-        Raises:
-            ValueError: naming the argument that breaks one of these rules.
-        """
-        about = About(name, n_units, n_classes, rounding, licence, citation)
-        given = {"unit": unit, "time": time, "offset": offset, "label": label}
-        return cls(store.narrowed(given, about), about)
+    # ---- keeping -------------------------------------------------------------------------------
 
     @classmethod
     def open(cls, path: Path | str) -> EventDataset:
@@ -116,7 +93,7 @@ class EventDataset:
         Raises:
             OSError: if it cannot be written.
         """
-        store.write(Path(path), self._own(), self.about)
+        store.write(Path(path), [self.recordings()], self.about)
 
     # ---- reading -------------------------------------------------------------------------------
 
@@ -137,47 +114,84 @@ class EventDataset:
 
     @property
     def n_events(self) -> int:
-        """Number of events of all samples, before binning."""
+        """Number of stored events of all samples, before transforms and binning."""
         if self._n_events < 0:
-            self._n_events = int(self._lengths().sum())
+            offset = self._recordings.offset
+            self._n_events = int((offset[self._sample + 1] - offset[self._sample]).sum())
         return self._n_events
 
     @property
     def unit(self) -> NDArray[Any]:
         """(n_events,) uint16 or int32; of a part, this and the next two are copied on each use."""
-        return self._own()["unit"]
+        return self.recordings().unit
 
     @property
     def time(self) -> NDArray[Any]:
         """(n_events,) int32 or int64, microseconds."""
-        return self._own()["time"]
+        return self.recordings().time
 
     @property
     def offset(self) -> NDArray[np.int64]:
         """(n + 1,) int64, bounds of each sample in `unit` and `time`."""
-        return self._own()["offset"]
+        return self.recordings().offset
 
     @property
     def label(self) -> NDArray[np.int64]:
         """(n,) int64, class of each sample."""
-        return self._arrays["label"] if self._whole else self._arrays["label"][self._sample]
+        label = self._recordings.label
+        return label if self._whole else label[self._sample]
+
+    @property
+    def meta(self) -> dict[str, NDArray[np.int64]]:
+        """(n,) int64 by name, what else is known of each sample."""
+        return {name: value[self._sample] for name, value in self._recordings.meta.items()}
 
     def __len__(self) -> int:
         return len(self._sample)
 
+    def recordings(
+        self,
+        index: Index | None = None,
+        augment: Sequence[Transform] = (),
+        draw: np.random.Generator | None = None,
+    ) -> Recordings:
+        """The events of some samples, before binning.
+
+        Args:
+            index: (B,) integers in [0, n), may repeat; None for all samples, which are mapped, not
+                copied, where this dataset is a whole store as it is.
+            augment: transforms, applied after those of the dataset.
+            draw: where their chance comes from; None for a generator of seed 0.
+
+        Raises:
+            ValueError: if an index is out of range or a sample damaged.
+        """
+        if index is None and self._whole and not self._transforms and not augment:
+            return self._recordings
+        sample = self._sample if index is None else self._sample[checked_index(index, len(self))]
+        taken = self._recordings.taken(sample)
+        steps = (*self._transforms, *augment)
+        return transformed(taken, self._stored.sensor, steps, draw or np.random.default_rng(0))
+
     def batch(
-        self, index: Sequence[int] | NDArray[Any] | Tensor, steps: int, dt: float = 1e-3
+        self,
+        index: Index,
+        steps: int,
+        dt: float = 1e-3,
+        augment: Sequence[Transform] = (),
+        draw: np.random.Generator | None = None,
     ) -> tuple[Spikes, Tensor]:
         """Some samples as a batch, binned in time.
 
         The first batch at some (steps, dt) bins the whole dataset and keeps that, if it takes at
-        most `BINNED_BYTES`; later ones only copy. A larger dataset is binned batch by batch, to
-        the same result.
+        most `BINNED_BYTES`; later ones only copy. A larger dataset, and an augmented batch, is binned
+        batch by batch, to the same result.
 
         Args:
             index: (B,) integers in [0, n), the samples in the order wanted; may repeat.
             steps: T, >= 1. Events of step T or later are dropped: `count` says how many.
             dt: time step, seconds, a whole number of microseconds.
+            augment, draw: see `recordings`; they leave the sensor as it is.
 
         Returns:
             spikes: (B, T, N) on the CPU, nothing active; its `n_clamped` counts the events that
@@ -187,20 +201,20 @@ class EventDataset:
         Raises:
             ValueError: naming the argument that breaks one of these rules, or a damaged sample.
         """
-        index = self._checked(index)
+        index = checked_index(index, len(self))
         dt_us = _checked_grid(steps, dt)
-        if self._keeps_binned(steps):
+        if not augment and self._keeps_binned(steps):
             kept = self._bin_all(steps, dt_us)
             n_clamped = int(kept.n_clamped[index].sum())
             unit, offset = rows.gathered(kept, index, steps)
         else:
-            part = rows.binned(self._arrays, self.about, self._sample[index], steps, dt_us)
+            part = self._bin(index, steps, dt_us, augment, draw)
             n_clamped = int(part.n_clamped.sum())
             unit, offset = part.unit, part.offset
         shape = (len(index), steps, self.n_units)
         lists = Lists(torch.from_numpy(unit), torch.from_numpy(offset))
         spikes = Spikes(shape, lists, n_clamped=n_clamped)
-        return spikes, torch.from_numpy(self._arrays["label"][self._sample[index]])
+        return spikes, torch.from_numpy(self._recordings.label[self._sample[index]])
 
     def count(self, steps: int, dt: float = 1e-3) -> Counts:
         """How many events become spikes, are merged into another, or come too late.
@@ -212,28 +226,65 @@ class EventDataset:
             dt: time step, seconds, a whole number of microseconds.
         """
         dt_us = _checked_grid(steps, dt)
-        if self._keeps_binned(steps):
-            passes = [self._bin_all(steps, dt_us)]
-        else:
-            starts = range(0, len(self), SAMPLES_PER_PASS)
-            parts = (self._sample[start : start + SAMPLES_PER_PASS] for start in starts)
-            passes = (rows.binned(self._arrays, self.about, p, steps, dt_us) for p in parts)
-        n_clamped = n_late = 0
-        for part in passes:
+        passes = [self._bin_all(steps, dt_us)] if self._keeps_binned(steps) else None
+        n_spikes = n_clamped = n_late = 0
+        for part in passes or self._passes(steps, dt_us, small=False):
+            n_spikes += len(part.unit)
             n_clamped += int(part.n_clamped.sum())
             n_late += int(part.n_late.sum())
-        return Counts(self.n_events, self.n_events - n_clamped - n_late, n_clamped, n_late)
+        return Counts(n_spikes + n_clamped + n_late, n_spikes, n_clamped, n_late)
+
+    def verify(self) -> None:
+        """Compares the file with its checksum; reads all of it. Nothing to do in memory.
+
+        Raises:
+            ValueError: if the file is damaged.
+            OSError: if it cannot be read.
+        """
+        if self.path is not None:
+            store.verify(self.path)
 
     # ---- parts ---------------------------------------------------------------------------------
 
-    def subset(self, index: Sequence[int] | NDArray[Any] | Tensor) -> EventDataset:
+    def subset(self, index: Index) -> EventDataset:
         """The samples `index` names, in that order, sharing this dataset's arrays.
 
         Args:
             index: integers in [0, n); may repeat.
         """
-        sample = self._sample[self._checked(index)]
-        return EventDataset(self._arrays, self.about, path=self.path, sample=sample)
+        return self._part(self._sample[checked_index(index, len(self))], self._transforms)
+
+    def select(self, what: str, values: Sequence[int]) -> EventDataset:
+        """The samples of some labels, speakers or whatever else `meta` knows of them, in order.
+
+        Args:
+            what: "label", or a name in `meta`.
+            values: those wanted.
+
+        Raises:
+            ValueError: if `what` is unknown.
+        """
+        known = {"label": self.label, **self.meta}
+        if what not in known:
+            raise ValueError(f"what: expected one of {', '.join(known)}, found {what!r}")
+        return self.subset(np.flatnonzero(np.isin(known[what], list(values))))
+
+    def transformed(self, *transforms: Transform) -> EventDataset:
+        """This dataset seen through selections: applied to all it gives, each time it gives it.
+
+        Args:
+            transforms: of `data.transform`, not random, applied in order.
+
+        Raises:
+            ValueError: if one is random, or cannot be applied to the sensor.
+        """
+        for transform in transforms:
+            if transform.random:
+                raise ValueError(
+                    f"transforms: expected selections, found {transform}; give what is random to "
+                    "EventLoader(augment=...)"
+                )
+        return self._part(None if self._whole else self._sample, (*self._transforms, *transforms))
 
     def split(self, share: float, seed: int) -> tuple[EventDataset, EventDataset]:
         """(training, validation): disjoint, each class in proportion, in this dataset's order.
@@ -249,12 +300,7 @@ class EventDataset:
             raise ValueError(f"share: expected a number in (0, 1), found {share!r}")
         if seed < 0:
             raise ValueError(f"seed: expected an integer >= 0, found {seed!r}")
-        generator = np.random.default_rng(seed)
-        label = self.label
-        held_out = np.zeros(len(self), bool)
-        for value in range(self.n_classes):
-            members = generator.permutation(np.flatnonzero(label == value))
-            held_out[members[: round(share * len(members))]] = True
+        held_out = stratified(self.label, share, seed)
         if held_out.all() or not held_out.any():
             raise ValueError(
                 f"share: expected samples on both sides, found {share!r} of {len(self)} samples"
@@ -262,47 +308,42 @@ class EventDataset:
         return self.subset(np.flatnonzero(~held_out)), self.subset(np.flatnonzero(held_out))
 
     def __repr__(self) -> str:
-        size = sum(array.nbytes for array in self._arrays.values()) / 2**20
+        stored = self._recordings
+        arrays = [stored.unit, stored.time, stored.offset, stored.label, *stored.meta.values()]
+        size = sum(array.nbytes for array in arrays) / 2**20
         where = "in memory" if self.path is None else f"mapped from {self.path}"
+        seen = "".join(f", {transform}" for transform in self._transforms)
         return (
             f"EventDataset({self.name}: {len(self):,} samples, {self.n_units:,} units, "
-            f"{self.n_classes} classes, {self.n_events:,} events; "
+            f"{self.n_classes} classes, {self.n_events:,} events{seen}; "
             f"{'' if self._whole else 'part of '}{size:,.1f} MiB {where})"
         )
 
     def __getstate__(self) -> dict[str, Any]:
         state = {**self.__dict__, "_binned": None}
         if self.path is not None:
-            del state["_arrays"]
+            del state["_recordings"]
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         if self.path is not None:
-            self._arrays, about = store.read(self.path)
+            self._recordings, about = store.read(self.path)
             last = int(self._sample.max(initial=-1))
-            if about != self.about or last >= len(self._arrays["label"]):
+            if about != self._stored or last >= len(self._recordings.label):
                 raise ValueError(f"{self.path}: the file was replaced by that of another dataset")
 
     # ---- inside --------------------------------------------------------------------------------
 
-    def _own(self) -> dict[str, NDArray[Any]]:
-        """The arrays of this dataset's samples alone."""
-        if self._whole:
-            return self._arrays
-        start, length = self._arrays["offset"][self._sample], self._lengths()
-        offset = np.concatenate([[0], np.cumsum(length)])
-        event = np.repeat(start - offset[:-1], length) + np.arange(offset[-1])
-        unit, time = self._arrays["unit"][event], self._arrays["time"][event]
-        return {"unit": unit, "time": time, "offset": offset, "label": self.label}
-
-    def _lengths(self) -> NDArray[np.int64]:
-        """(n,) events of each sample."""
-        offset = self._arrays["offset"]
-        return np.diff(offset) if self._whole else offset[self._sample + 1] - offset[self._sample]
+    def _part(
+        self, sample: NDArray[np.int64] | None, transforms: tuple[Transform, ...]
+    ) -> EventDataset:
+        return EventDataset(
+            self._recordings, self._stored, path=self.path, sample=sample, transforms=transforms
+        )
 
     def _keeps_binned(self, steps: int) -> bool:
-        n_bytes = self._arrays["unit"].itemsize * self.n_events + 4 * steps * len(self)
+        n_bytes = self._recordings.unit.itemsize * self.n_events + 4 * steps * len(self)
         return n_bytes <= BINNED_BYTES
 
     def _bin_all(self, steps: int, dt_us: int) -> Rows:
@@ -310,23 +351,29 @@ class EventDataset:
         binned = self._binned
         if binned is None or binned[0] != (steps, dt_us):
             # Small: a batch takes the time that its bytes take to come from memory.
-            whole = rows.binned(self._arrays, self.about, self._sample, steps, dt_us, small=True)
+            whole = rows.joined(list(self._passes(steps, dt_us, small=True)))
             # One assignment: another thread sees the old binning or this one, whole.
             self._binned = binned = (steps, dt_us), whole
         return binned[1]
 
-    def _checked(self, index: Sequence[int] | NDArray[Any] | Tensor) -> NDArray[np.int64]:
-        array = np.asarray(index)
-        if array.size == 0 and array.ndim == 1:
-            array = array.astype(np.int64)  # an empty list has no type of its own
-        if array.ndim != 1 or array.dtype.kind not in "iu":
-            found = f"{array.dtype} of shape {array.shape}"
-            raise ValueError(f"index: expected a 1-D list of integers, found {found}")
-        if len(array) and not (array.min() >= 0 and array.max() < len(self)):
-            raise ValueError(
-                f"index: expected samples in [0, {len(self)}), found {array.min()} to {array.max()}"
-            )
-        return array.astype(np.int64, copy=False)
+    def _passes(self, steps: int, dt_us: int, small: bool) -> Iterator[Rows]:
+        for start in range(0, max(1, len(self)), SAMPLES_PER_PASS):
+            index = np.arange(start, min(start + SAMPLES_PER_PASS, len(self)))
+            yield self._bin(index, steps, dt_us, small=small)
+
+    def _bin(
+        self,
+        index: NDArray[np.int64],
+        steps: int,
+        dt_us: int,
+        augment: Sequence[Transform] = (),
+        draw: np.random.Generator | None = None,
+        small: bool = False,
+    ) -> Rows:
+        recordings, sample = self._recordings, self._sample[index]
+        if self._transforms or augment:
+            recordings, sample = self.recordings(index, augment, draw), np.arange(len(index))
+        return rows.binned(recordings, self.about, sample, steps, dt_us, small=small)
 
 
 def _checked_grid(steps: int, dt: float) -> int:

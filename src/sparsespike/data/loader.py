@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from queue import SimpleQueue
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sparsespike.data.dataset import EventDataset
 from sparsespike.data.encode import microseconds
+from sparsespike.data.transform import Transform
 from sparsespike.events import Spikes
 
 Batch = tuple[Spikes, Tensor]
@@ -30,6 +31,8 @@ class EventLoader:
         seed: of the order, >= 0.
         steps: T, >= 1.
         dt: time step, seconds.
+        augment: transforms of `data.transform` for every batch, in order; what they draw is a function
+            of `seed`, epoch and batch alone.
 
     Raises:
         ValueError: naming the argument that is out of range.
@@ -43,6 +46,7 @@ class EventLoader:
         seed: int = 0,
         steps: int = 100,
         dt: float = 1e-3,
+        augment: Sequence[Transform] = (),
     ) -> None:
         for name, value, least in (
             ("batch_size", batch_size, 1),
@@ -52,6 +56,14 @@ class EventLoader:
             if type(value) is not int or value < least:
                 raise ValueError(f"{name}: expected an integer >= {least}, found {value!r}")
         microseconds(dt)
+        sensor = dataset.about.sensor
+        for transform in augment:
+            if transform.sensor(sensor) != sensor:
+                raise ValueError(
+                    f"augment: expected transforms that keep the sensor {sensor}, found {transform}; "
+                    "give it to EventDataset.transformed"
+                )
+        self.augment = tuple(augment)
         self.dataset = dataset
         self.batch_size = batch_size
         self.shuffle = shuffle
@@ -88,33 +100,38 @@ class EventLoader:
             raise ValueError(f"epoch: expected an integer >= 0, found {epoch!r}")
         if not 0 <= first <= len(self):
             raise ValueError(f"first: expected a batch in [0, {len(self)}], found {first!r}")
-        return _ahead(self, self._order(epoch), first)
+        return _ahead(self, epoch, first)
 
-    def batch(self, order: NDArray[np.int64], number: int) -> Batch:
-        """Batch `number` of an epoch's order of the samples."""
+    def batch(self, order: NDArray[np.int64], epoch: int, number: int) -> Batch:
+        """Batch `number` of an epoch, given the epoch's order of the samples."""
         start = number * self.batch_size
-        return self.dataset.batch(order[start : start + self.batch_size], self.steps, self.dt)
+        index = order[start : start + self.batch_size]
+        # The 1 keeps this apart from the order of the samples, which is drawn from seed and epoch.
+        draw = np.random.default_rng([self.seed, epoch, number, 1]) if self.augment else None
+        return self.dataset.batch(index, self.steps, self.dt, self.augment, draw)
 
-    def _order(self, epoch: int) -> NDArray[np.int64]:
+    def order(self, epoch: int) -> NDArray[np.int64]:
+        """(n,) the samples in the order of an epoch."""
         if not self.shuffle:
             return np.arange(len(self.dataset))
         return np.random.default_rng([self.seed, epoch]).permutation(len(self.dataset))
 
     def __repr__(self) -> str:
         order = f"shuffled by seed {self.seed}" if self.shuffle else "in order"
+        augmented = "".join(f", {transform}" for transform in self.augment)
         return (
-            f"EventLoader({len(self):,} batches of {self.batch_size}, {order}, "
+            f"EventLoader({len(self):,} batches of {self.batch_size}, {order}{augmented}, "
             f"T={self.steps}, dt={self.dt:g} s, of {self.dataset!r})"
         )
 
 
-def _ahead(loader: EventLoader, order: NDArray[np.int64], first: int) -> Iterator[Batch]:
+def _ahead(loader: EventLoader, epoch: int, first: int) -> Iterator[Batch]:
     """Yields the batches that a thread makes ahead."""
     made: SimpleQueue[Batch | Exception] = SimpleQueue()
     room, stopped = threading.Semaphore(BATCHES_AHEAD), threading.Event()
     thread = threading.Thread(
         target=_make,
-        args=(loader, order, first, made, room, stopped),
+        args=(loader, epoch, first, made, room, stopped),
         name="EventLoader",
         daemon=True,
     )
@@ -136,17 +153,18 @@ def _ahead(loader: EventLoader, order: NDArray[np.int64], first: int) -> Iterato
 
 def _make(
     loader: EventLoader,
-    order: NDArray[np.int64],
+    epoch: int,
     first: int,
     made: SimpleQueue[Batch | Exception],
     room: threading.Semaphore,
     stopped: threading.Event,
 ) -> None:
     try:
+        order = loader.order(epoch)
         for number in range(first, len(loader)):
             room.acquire()
             if stopped.is_set():
                 return
-            made.put(loader.batch(order, number))
+            made.put(loader.batch(order, epoch, number))
     except Exception as error:
         made.put(error)

@@ -9,6 +9,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from sparsespike.data import encode
+from sparsespike.data.recordings import Recordings
 from sparsespike.data.store import About
 
 
@@ -22,7 +23,7 @@ class Rows(NamedTuple):
 
 
 def binned(
-    arrays: dict[str, NDArray[Any]],
+    recordings: Recordings,
     about: About,
     sample: NDArray[np.int64],
     steps: int,
@@ -33,8 +34,9 @@ def binned(
     """Bins the events of some samples, whatever their order.
 
     Args:
-        arrays, about: of a store.
-        sample: (n,) positions in the store, in range.
+        recordings: of a store.
+        about: what they mean.
+        sample: (n,) positions in them, in range.
         steps: T.
         dt_us: time step, microseconds.
         small: whether in the smallest types, the store's for units and int32 for bounds (fewer than
@@ -43,17 +45,17 @@ def binned(
     Raises:
         ValueError: naming the first sample whose bounds, units or times are out of range.
     """
-    offset = arrays["offset"]
-    room = int((offset[sample + 1] - offset[sample]).clip(0, len(arrays["unit"])).sum())
+    offset = recordings.offset
+    room = int((offset[sample + 1] - offset[sample]).clip(0, len(recordings.unit)).sum())
     rows = Rows(
-        np.empty(room, arrays["unit"].dtype if small else np.int32),
+        np.empty(room, recordings.unit.dtype if small else np.int32),
         np.empty(len(sample) * steps + 1, np.int32 if small else np.int64),
         np.empty(len(sample), np.int64),
         np.empty(len(sample), np.int64),
     )
     n_spikes, damaged = encode.bin_events(
-        arrays["unit"],
-        arrays["time"],
+        recordings.unit,
+        recordings.time,
         offset,
         sample,
         about.n_units,
@@ -68,6 +70,24 @@ def binned(
             "a bound, a unit or a time is out of range"
         )
     return rows._replace(unit=rows.unit[:n_spikes])
+
+
+def joined(parts: list[Rows]) -> Rows:
+    """The rows of several sets of samples, one after the other, in the types of the first.
+
+    Args:
+        parts: at least one; fewer than 2^31 spikes in all where bounds are int32.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    ends = np.cumsum([0, *(len(part.unit) for part in parts)]).astype(parts[0].offset.dtype)
+    offset = [part.offset[1:] + start for part, start in zip(parts, ends, strict=False)]
+    return Rows(
+        np.concatenate([part.unit for part in parts]),
+        np.concatenate([parts[0].offset[:1], *offset]),
+        np.concatenate([part.n_clamped for part in parts]),
+        np.concatenate([part.n_late for part in parts]),
+    )
 
 
 def gathered(

@@ -1,0 +1,140 @@
+"""`Recordings`: some recordings as flat arrays, what readers give, transforms change and stores keep.
+
+    unit[offset[i] : offset[i + 1]], time[offset[i] : offset[i + 1]]     events of recording i
+
+A sensor is the shape of its units: (P, H, W) of a camera with P polarities, unit (p H + y) W + x;
+(N,) of anything else.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+from torch import Tensor
+
+Sensor = tuple[int, ...]
+Index = Sequence[int] | NDArray[Any] | Tensor
+
+
+class Recordings(NamedTuple):
+    """Labelled recordings.
+
+    Attributes:
+        unit: (n_events,) integers in [0, N).
+        time: (n_events,) integers >= 0, microseconds, in any order within a recording.
+        offset: (n + 1,) int64, bounds of each recording in `unit` and `time`.
+        label: (n,) int64, class of each.
+        meta: (n,) int64 by name, what else is known of each: its speaker, say.
+        n_dropped: events that a reader left out, because the format marks them as invalid or they
+            belong to no recording.
+    """
+
+    unit: NDArray[Any]
+    time: NDArray[Any]
+    offset: NDArray[np.int64]
+    label: NDArray[np.int64]
+    meta: dict[str, NDArray[np.int64]]
+    n_dropped: int = 0
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """(n,) events of each recording."""
+        return np.diff(self.offset)
+
+    def taken(self, index: NDArray[np.int64]) -> Recordings:
+        """Some of the recordings, copied.
+
+        Args:
+            index: (b,) in [0, n), in the order wanted; may repeat.
+
+        Raises:
+            ValueError: if the bounds of one are out of range, as those of a damaged file may be.
+        """
+        start, stop = self.offset[index], self.offset[index + 1]
+        damaged = (start < 0) | (stop < start) | (stop > len(self.unit))
+        if damaged.any():
+            i = index[damaged.argmax()]
+            raise ValueError(f"recording {i} is damaged: its bounds in the file are out of range")
+        offset = np.zeros(len(index) + 1, np.int64)
+        np.cumsum(stop - start, out=offset[1:])
+        unit, time = np.empty(offset[-1], self.unit.dtype), np.empty(offset[-1], self.time.dtype)
+        _copy(self.unit, self.time, start, offset, unit, time)
+        meta = {name: value[index] for name, value in self.meta.items()}
+        return Recordings(unit, time, offset, self.label[index], meta, self.n_dropped)
+
+    def kept(self, keep: NDArray[np.bool_]) -> Recordings:
+        """The recordings without some of their events.
+
+        Args:
+            keep: (n_events,) which events stay.
+        """
+        before = np.concatenate([[0], np.cumsum(keep)])
+        return self._replace(unit=self.unit[keep], time=self.time[keep], offset=before[self.offset])
+
+
+def checked_sensor(sensor: Sequence[int]) -> Sensor:
+    """A sensor as a tuple.
+
+    Raises:
+        ValueError: if it is no shape of one or three sizes >= 1, or of 2^31 units or more.
+    """
+    sizes = tuple(sensor)
+    whole = all(isinstance(size, int) and not isinstance(size, bool) for size in sizes)
+    if len(sizes) not in (1, 3) or not whole or min(sizes) < 1 or math.prod(sizes) >= 2**31:
+        raise ValueError(
+            "sensor: expected (units,) or (polarities, height, width), each >= 1 and fewer than 2^31 "
+            f"units in all, found {tuple(sensor)}"
+        )
+    return sizes
+
+
+def checked_index(index: Index, n: int) -> NDArray[np.int64]:
+    """Positions in [0, n) as an array.
+
+    Raises:
+        ValueError: if they are anything else.
+    """
+    array = np.asarray(index)
+    if array.size == 0 and array.ndim == 1:
+        array = array.astype(np.int64)  # an empty list has no type of its own
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        found = f"{array.dtype} of shape {array.shape}"
+        raise ValueError(f"index: expected a 1-D list of integers, found {found}")
+    if len(array) and not (array.min() >= 0 and array.max() < n):
+        raise ValueError(
+            f"index: expected samples in [0, {n}), found {array.min()} to {array.max()}"
+        )
+    return array.astype(np.int64, copy=False)
+
+
+def stratified(label: NDArray[np.int64], share: float, seed: int) -> NDArray[np.bool_]:
+    """Which samples a split holds out: of each class the same share, rounded to whole samples.
+
+    Args:
+        label: (n,) classes.
+        share: in (0, 1).
+        seed: >= 0.
+    """
+    generator = np.random.default_rng(seed)
+    held_out = np.zeros(len(label), bool)
+    for value in range(int(label.max(initial=-1)) + 1):
+        members = generator.permutation(np.flatnonzero(label == value))
+        held_out[members[: round(share * len(members))]] = True
+    return held_out
+
+
+@njit(cache=True, nogil=True)
+def _copy(unit, time, start, offset, out_unit, out_time):
+    for i in range(len(start)):
+        first, n = offset[i], offset[i + 1] - offset[i]
+        # Slices, so that the loop below runs over plain indices and becomes vector code.
+        source_unit, source_time = unit[start[i] : start[i] + n], time[start[i] : start[i] + n]
+        target_unit, target_time = out_unit[first : first + n], out_time[first : first + n]
+        for k in range(n):
+            target_unit[k] = source_unit[k]
+            target_time[k] = source_time[k]
