@@ -1,7 +1,6 @@
 """Event datasets: time is rounded exactly, both ways of binning agree with the definition."""
 
 import math
-from decimal import Decimal
 from fractions import Fraction
 
 import numpy as np
@@ -79,33 +78,6 @@ def use_path(monkeypatch, kept: bool) -> None:
 
 
 # ---- rounding of time --------------------------------------------------------------------------
-
-
-def test_latency_code_is_the_papers_in_exact_arithmetic():
-    table = encode.latency_table()
-    for p in range(256):
-        x = Decimal(p) / 255
-        if p <= 51:  # x < 0.2, and x = 0.2, whose time is infinite
-            assert table[p] == -1
-        else:
-            assert table[p] == 1000 * math.floor(20 * (x / (x - Decimal("0.2"))).ln())
-    assert (table[52], table[255]) == (79_000, 4_000)
-    assert (np.diff(table[52:]) <= 0).all()
-
-
-def test_latency_events_of_images():
-    images = np.array([[[255, 51], [52, 0]], [[0, 0], [0, 51]], [[60, 60], [60, 60]]], np.uint8)
-    unit, time, offset = encode.latency_events(images)
-    assert unit.tolist() == [0, 2, 0, 1, 2, 3]
-    assert time.tolist() == [4000, 79_000, *[37_000] * 4]
-    assert offset.tolist() == [0, 2, 2, 6]
-    assert encode.latency_events(images[:0])[2].tolist() == [0]
-
-
-@pytest.mark.parametrize("images", [np.zeros((2, 3)), np.zeros(3, np.uint8)], ids=["float", "1-D"])
-def test_latency_events_of_something_else_are_refused(images):
-    with pytest.raises(ValueError, match="images: expected uint8"):
-        encode.latency_events(images)
 
 
 @pytest.mark.parametrize(

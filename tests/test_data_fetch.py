@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from sparsespike import data
-from sparsespike.data import download, encode, fashion_mnist
+from sparsespike.data import download, encoders, fashion_mnist
 from sparsespike.data.fashion_mnist import File
 
 PACKAGE = Path("/usr/share/datasets/fashion-mnist")
@@ -124,7 +124,7 @@ def test_pixels_become_events(places):
     train = data.load("fashion-mnist", root=folder)
     raw = gzip.decompress((folder / "train-images-idx3-ubyte.gz").read_bytes())[16:]
     images = np.frombuffer(raw, np.uint8).reshape(20, 784)
-    table = encode.latency_table()
+    table = encoders.latency_table()
     for i in range(20):
         events = slice(train.offset[i], train.offset[i + 1])
         bright = np.flatnonzero(images[i] > 51)

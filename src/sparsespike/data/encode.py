@@ -1,7 +1,7 @@
-"""Encoding: images to spike times, spike times to steps. The only place that rounds time.
+"""Rounding of time: seconds to microseconds, microseconds to steps. The only place that does it.
 
-Stores keep integer microseconds, so both roundings are exact integer arithmetic: no event can
-change its step because a float of seconds fell on the wrong side.
+Stores keep whole microseconds, so that a step is exact integer arithmetic: no event can change its
+step because a float of seconds fell on the wrong side.
 """
 
 from __future__ import annotations
@@ -16,83 +16,6 @@ from numpy.typing import NDArray
 Rounding = Literal["floor", "nearest"]
 
 MICROSECONDS = 1_000_000  # of a second
-LATENCY_STEP = 1000  # microseconds: the latency code counts in steps of 1 ms
-LATENCY_TAU = 20.0  # its time constant, in steps
-LATENCY_STEPS = 100  # its length: later spikes are dropped
-LATENCY_SILENT = 51  # the brightest silent pixel, x = 51/255 = 0.2
-
-
-def latency_table() -> NDArray[np.int32]:
-    """Spike time of each pixel value p, in microseconds; -1 where there is no spike.
-
-    The paper's latency code with x = p/255: silent for x < 0.2, else one spike in step
-
-        t = floor(20 ln(x / (x - 0.2)))        of 1 ms, dropped if t >= 100
-
-    In whole numbers x / (x - 0.2) = p / (p - 51), which is what is computed, in float64. At x = 0.2
-    the time is infinite, so p = 51 is silent too. No time is nearer than 0.005 to a whole step, so
-    the floor does not depend on the precision of the logarithm. The latest spike comes at t = 79.
-
-    Returns:
-        (256,) int32, multiples of 1000 in [0, 100000), or -1.
-    """
-    table = np.full(256, -1, np.int32)
-    for p in range(LATENCY_SILENT + 1, 256):
-        step = math.floor(LATENCY_TAU * math.log(p / (p - LATENCY_SILENT)))
-        if step < LATENCY_STEPS:
-            table[p] = step * LATENCY_STEP
-    return table
-
-
-def latency_events(
-    images: NDArray[np.uint8],
-) -> tuple[NDArray[np.uint16], NDArray[np.int32], NDArray[np.int64]]:
-    """Latency-codes images: every pixel brighter than 0.2 spikes once, the brighter the sooner.
-
-    Args:
-        images: (n, ...) uint8, at most 65,536 pixels each; a pixel's position is its unit.
-
-    Returns:
-        unit: (n_events,) uint16, ascending within a sample.
-        time: (n_events,) int32, microseconds.
-        offset: (n + 1,) int64, bounds of each sample in the two.
-
-    Raises:
-        ValueError: if `images` has another dtype or too many pixels.
-    """
-    if images.dtype != np.uint8 or images.ndim < 2 or images[:1].size > 2**16:
-        raise ValueError(
-            "images: expected uint8 of shape (n, ...) with at most 65,536 pixels each, "
-            f"found {images.dtype} of shape {images.shape}"
-        )
-    flat = images.reshape(len(images), math.prod(images.shape[1:]))
-    table = latency_table()
-    offset = np.zeros(len(flat) + 1, np.int64)
-    _count_pixels(flat, table, offset)
-    unit, time = np.empty(offset[-1], np.uint16), np.empty(offset[-1], np.int32)
-    _spread_pixels(flat, table, unit, time)
-    return unit, time, offset
-
-
-@njit(cache=True, nogil=True)
-def _count_pixels(flat, table, offset):
-    for i in range(flat.shape[0]):
-        n = 0
-        for j in range(flat.shape[1]):
-            n += table[flat[i, j]] >= 0
-        offset[i + 1] = offset[i] + n
-
-
-@njit(cache=True, nogil=True)
-def _spread_pixels(flat, table, unit, time):
-    n = 0
-    for i in range(flat.shape[0]):
-        for j in range(flat.shape[1]):
-            t = table[flat[i, j]]
-            if t >= 0:
-                unit[n] = j
-                time[n] = t
-                n += 1
 
 
 def microseconds(dt: float) -> int:

@@ -1,7 +1,7 @@
 """Fashion-MNIST: 28 x 28 grey images of ten kinds of clothing, as one spike per bright pixel.
 
 H. Xiao, K. Rasul, R. Vollgraf, Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine
-Learning Algorithms, arXiv:1708.07747, 2017. Encoded by `encode.latency_events`.
+Learning Algorithms, arXiv:1708.07747, 2017. Encoded by `encoders.latency_events`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from sparsespike.data import encode, idx
+from sparsespike.data import encoders, idx
 from sparsespike.data.dataset import EventDataset
 from sparsespike.data.download import data_folder, fetch
 
@@ -105,7 +105,7 @@ def load(name: str, split: str, root: Path | None, download: bool) -> EventDatas
         raise ValueError(f"{images_path}: expected images of 28 x 28, found {images.shape[1:]}")
     if len(images) != len(labels):
         raise ValueError(f"{labels_path}: expected {len(images)} labels, found {len(labels)}")
-    unit, time, offset = encode.latency_events(images)
+    unit, time, offset = encoders.latency_events(images)
     return EventDataset.from_arrays(
         unit,
         time,
