@@ -1,5 +1,6 @@
 """Datasets are found in the promised order, or downloaded whole, or refused with what to do."""
 
+import dataclasses
 import gzip
 import hashlib
 import http.server
@@ -11,8 +12,9 @@ import numpy as np
 import pytest
 
 from sparsespike import data
-from sparsespike.data import download, encoders, fashion_mnist
-from sparsespike.data.fashion_mnist import File
+from sparsespike.data import download, encoders, library
+from sparsespike.data.catalogue import FASHION_MNIST, File
+from sparsespike.data.library import ENTRIES
 
 PACKAGE = Path("/usr/share/datasets/fashion-mnist")
 
@@ -28,7 +30,7 @@ class Places:
     def __init__(self, base: Path, monkeypatch: pytest.MonkeyPatch):
         self.root, self.cache, self.package = base / "root", base / "cache", base / "package"
         rng = np.random.default_rng(0)
-        self.archives, files = {}, {}
+        self.archives, self.splits = {}, {}
         for split, prefix, n in (("train", "train", 20), ("test", "t10k", 10)):
             images = rng.integers(0, 256, (n, 28, 28), np.uint8)
             labels = (np.arange(n) % 10).astype(np.uint8)
@@ -39,13 +41,28 @@ class Places:
             ):
                 name = f"{kind}-ubyte.gz"
                 self.archives[name], sha256 = idx_archive(array)
-                pair.append(File(name, array.ndim, array.nbytes, sha256))
-            files[split] = tuple(pair)
-        monkeypatch.setattr(fashion_mnist, "FILES", files)
-        monkeypatch.setattr(fashion_mnist, "PACKAGE_FOLDER", self.package)
-        monkeypatch.setattr(fashion_mnist, "ADDRESSES", ("http://127.0.0.1:9/",))
+                size = len(self.archives[name])
+                pair.append(File(name, (), size, unpacked_sha256=sha256))
+            self.splits[split] = tuple(pair)
+        self.monkeypatch = monkeypatch
+        self.come_from("http://127.0.0.1:9/")
         monkeypatch.setenv("XDG_CACHE_HOME", str(self.cache))
         monkeypatch.setenv("no_proxy", "*")
+
+    def come_from(self, *bases: str) -> None:
+        """Gives the files these addresses."""
+        splits = {
+            split: tuple(
+                dataclasses.replace(file, addresses=tuple(base + file.name for base in bases))
+                for file in files
+            )
+            for split, files in self.splits.items()
+        }
+        source = dataclasses.replace(FASHION_MNIST, splits=splits)
+        entry = dataclasses.replace(
+            ENTRIES["fashion-mnist"], source=source, folders=(self.package,)
+        )
+        self.monkeypatch.setitem(ENTRIES, "fashion-mnist", entry)
 
     def put(self, folder: Path) -> Path:
         folder.mkdir(parents=True)
@@ -95,16 +112,18 @@ def test_unknown_names_get_a_suggestion():
         data.load("fashionmnist")
     with pytest.raises(ValueError, match="did you mean 'fashion-mnist-sample'"):
         data.get("fashion-mnist-sampl")
-    with pytest.raises(ValueError, match="split: expected 'train' or 'test', found 'tset'"):
+    with pytest.raises(ValueError, match="split: expected one of train, test, found 'tset'"):
         data.load("fashion-mnist-sample", split="tset")
 
 
 def test_listing_tells_what_is_present(places):
     rows = {row.name: row for row in data.listing(places.root)}
-    assert list(rows) == data.available() == ["fashion-mnist", "fashion-mnist-sample"]
-    assert rows["fashion-mnist"] == ("fashion-mnist", "MIT", None, 0)
+    assert list(rows) == data.available() == list(library.ENTRIES)
+    absent = rows["fashion-mnist"]
+    assert (absent.licence, absent.folder, absent.n_bytes) == ("MIT", None, 0)
+    assert absent.n_samples == {"train": 60_000, "test": 10_000}
     places.put(places.root)
-    row = data.listing(str(places.root))[0]
+    row = {row.name: row for row in data.listing(str(places.root))}["fashion-mnist"]
     assert row.folder == places.root
     assert row.n_bytes == sum(map(len, places.archives.values()))
 
@@ -153,7 +172,10 @@ def test_another_datasets_files_are_refused(places):
     ],
 )
 def test_files_that_disagree_are_refused(places, monkeypatch, name, array, message):
-    monkeypatch.setattr(fashion_mnist, "SAMPLE_FOLDER", places.put(places.root))
+    sample = dataclasses.replace(
+        ENTRIES["fashion-mnist-sample"], folders=(places.put(places.root),)
+    )
+    monkeypatch.setitem(ENTRIES, "fashion-mnist-sample", sample)
     (places.root / name).write_bytes(idx_archive(array)[0])
     with pytest.raises(ValueError, match=message) as caught:
         data.load("fashion-mnist-sample")
@@ -232,11 +254,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def server(places, monkeypatch):
+def server(places):
     with Server(places.archives) as running:
         thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        monkeypatch.setattr(fashion_mnist, "ADDRESSES", (running.address,))
+        places.come_from(running.address)
         yield running
         running.shutdown()
         thread.join()
@@ -311,7 +333,7 @@ def test_wrong_contents_are_never_kept(places, server):
 
 def test_a_page_instead_of_the_file_is_never_kept(places, server):
     server.files = {IMAGES: b"<html>please log in</html>"}
-    with pytest.raises(OSError, match="magic 3c68746d"):
+    with pytest.raises(OSError, match="expected contents of SHA-256"):
         data.get("fashion-mnist", root=places.root)
     assert list(target_of(places).iterdir()) == []
 
@@ -324,9 +346,8 @@ def test_more_than_expected_is_refused(places, server, mode):
     assert not list(places.root.rglob("*.part"))
 
 
-def test_the_next_address_is_tried(places, server, monkeypatch):
-    addresses = ("http://127.0.0.1:9/", server.address + "moved/", server.address)
-    monkeypatch.setattr(fashion_mnist, "ADDRESSES", addresses)
+def test_the_next_address_is_tried(places, server):
+    places.come_from("http://127.0.0.1:9/", server.address + "moved/", server.address)
     data.get("fashion-mnist", root=places.root)
     assert_complete(places)
 

@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-import sparsespike as ss
 from sparsespike import checkpoint, data, losses
-from sparsespike.data import fashion_mnist
+from sparsespike.data import library
 from sparsespike.evaluate import evaluate, load_run
 from sparsespike.recipe import Recipe
 from sparsespike.train import learning_rate, train
@@ -123,8 +122,10 @@ def test_out_of_reach_the_embedded_sample_is_used_and_said_in_one_line(tmp_path,
         raise OSError("example.org: no answer within 5 seconds")
 
     monkeypatch.setattr(data, "load", load)
-    monkeypatch.setattr(fashion_mnist, "_folders", lambda root: [tmp_path / "empty"])
-    monkeypatch.setattr(fashion_mnist, "fetch", unreachable)
+    empty = dataclasses.replace(library.ENTRIES["fashion-mnist"], folders=())
+    monkeypatch.setitem(library.ENTRIES, "fashion-mnist", empty)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "empty"))
+    monkeypatch.setattr(library, "fetch", unreachable)
     listener = Listener()
     recipe = dataclasses.replace(QUICK, dataset="fashion-mnist", epochs=1)
     result = train(recipe, tmp_path / "run", progress=listener)
@@ -151,7 +152,12 @@ def test_the_cosine_falls_from_lr_to_nothing():
 
 @pytest.mark.parametrize(
     "change",
-    [{"weight_decay": 1.0}, {"augment": ("EventDrop(0.5)",)}, {"label_smoothing": 0.5}, {"schedule": "cosine"}],
+    [
+        {"weight_decay": 1.0},
+        {"augment": ("EventDrop(0.5)",)},
+        {"label_smoothing": 0.5},
+        {"schedule": "cosine"},
+    ],
     ids=lambda change: next(iter(change)),
 )
 def test_each_option_of_training_changes_it(tmp_path, change):

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from sparsespike.data import fashion_mnist, idx
+from sparsespike import data
+from sparsespike.data import idx, images
+from sparsespike.data.catalogue import FASHION_MNIST
 
 SEED = 2017
 PER_CLASS = {"train": 600, "test": 100}
@@ -20,18 +22,18 @@ PER_CLASS = {"train": 600, "test": 100}
 
 def main() -> None:
     """Writes the four files into the package's source."""
-    source = fashion_mnist.get(fashion_mnist.NAME, root=None, download=True)
-    for split, (images_file, labels_file) in fashion_mnist.FILES.items():
-        images = idx.read_images(source / images_file.name, images_file.sha256)
-        labels = idx.read_labels(source / labels_file.name, 10, labels_file.sha256)
+    source = data.get("fashion-mnist")
+    for split, (images_file, labels_file) in FASHION_MNIST.splits.items():
+        pixels = idx.read_images(source / images_file.name, images_file.unpacked_sha256)
+        labels = idx.read_labels(source / labels_file.name, 10, labels_file.unpacked_sha256)
         generator = np.random.default_rng(SEED)
         drawn = [
             generator.choice(np.flatnonzero(labels == label), PER_CLASS[split], replace=False)
             for label in range(10)
         ]
         index = np.sort(np.concatenate(drawn))
-        for file, array in ((images_file, images[index]), (labels_file, labels[index])):
-            write(fashion_mnist.SAMPLE_FOLDER / file.name, array)
+        for file, array in ((images_file, pixels[index]), (labels_file, labels[index])):
+            write(images.SAMPLE_FOLDER / file.name, array)
 
 
 def write(path: Path, array: np.ndarray) -> None:

@@ -48,7 +48,7 @@ def _evaluate(parsed: argparse.Namespace) -> None:
     from sparsespike.progress import score_table
 
     net, recipe, about = load_run(parsed.folder, parsed.which)
-    test = data.load(about["dataset"], split="test", root=parsed.data)
+    test = recipe.seen(data.load(about["dataset"], split="test", root=parsed.data))
     score = {**about, **evaluate(net, test, recipe)}
     if parsed.json:
         print_json(score)

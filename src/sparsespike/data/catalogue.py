@@ -5,7 +5,11 @@ Each fact stands in a source that the comment above it names; None is what was f
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
+
+from sparsespike.data.encode import Rounding
+from sparsespike.data.store import About
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,24 @@ class Source:
     n_samples: dict[str, int]
     homepage: str
 
+    def about(self, rounding: Rounding, classes: tuple[str, ...] | None = None) -> About:
+        """What a store of it says of itself.
+
+        Args:
+            rounding: of its times to steps.
+            classes: their names, where only the files themselves say; None for those known here.
+        """
+        return About(
+            name=self.name,
+            n_units=math.prod(self.sensor),
+            n_classes=self.n_classes,
+            rounding=rounding,
+            licence=self.licence,
+            citation=self.citation,
+            sensor=self.sensor,
+            classes=self.classes if classes is None else classes,
+        )
+
     @property
     def files(self) -> tuple[File, ...]:
         """The files of all splits, each once."""
@@ -87,7 +109,7 @@ def _mendeley(name: str, number: str, md5: str) -> tuple[File, ...]:
 # links (Google Drive, Dropbox, OneDrive) need a browser. MD5: Tonic, and SpikingJelly, datasets/n_mnist.py.
 # Sizes and SHA-256: none found ("1.1 GB" both, says neuromorphicsystems.github.io/land/n-mnist).
 NMNIST = Source(
-    name="n-mnist",
+    name="nmnist",
     title="Neuromorphic-MNIST",
     licence="CC BY-SA 4.0",
     citation="G. Orchard, A. Jayawant, G. K. Cohen, N. Thakor: Converting Static Image Datasets to "
@@ -106,6 +128,16 @@ NMNIST = Source(
     },
     n_samples={"train": 60_000, "test": 10_000},
     homepage="https://www.garrickorchard.com/datasets/n-mnist",
+)
+
+# Some of the recordings, in the same layout: any zip file with Train and Test in it, or the two folders.
+# No address: whoever has the whole makes it.
+NMNIST_SMALL = replace(
+    NMNIST,
+    name="nmnist-small",
+    title="a selection of Neuromorphic-MNIST",
+    splits={"train": (File("Train", ()),), "test": (File("Test", ()),)},
+    n_samples={},
 )
 
 # ---- Heidelberg: SHD and SSC -------------------------------------------------------------------
@@ -165,6 +197,25 @@ SSC = Source(
     },
     n_samples={"train": 75_466, "valid": 9_981, "test": 20_382},
     homepage=_HEIDELBERG_PAGE,
+)
+
+# Spoken digits of another corpus through the cochlea of SHD, in SHD's format: a small stand-in for SHD.
+# No address. Audio, and its citation as in Tensorflow Datasets, spoken_digit.py: Free Spoken Digit Dataset, https://github.com/Jakobovski/free-spoken-digit-dataset.
+FSDD_SPIKES = Source(
+    name="fsdd-spikes",
+    title="Free Spoken Digit Dataset as spikes",
+    licence="CC BY-SA 4.0",
+    citation="Z. Jackson: Free Spoken Digit Dataset, 2016. "
+    f"https://github.com/Jakobovski/free-spoken-digit-dataset. Spikes: the model of {_CRAMER}",
+    sensor=(700,),
+    n_classes=10,
+    classes=DIGITS,
+    splits={
+        "train": (File("fsdd_shd_train.h5.gz", ()),),
+        "test": (File("fsdd_shd_test.h5.gz", ()),),
+    },
+    n_samples={},
+    homepage="https://github.com/Jakobovski/free-spoken-digit-dataset",
 )
 
 # ---- DVS128 Gesture ----------------------------------------------------------------------------
@@ -344,4 +395,16 @@ FASHION_MNIST = Source(
     },
     n_samples={"train": 60_000, "test": 10_000},
     homepage="https://github.com/zalandoresearch/fashion-mnist",
+)
+
+# 6,000 and 1,000 of them, as many of each class, part of this package.
+FASHION_SAMPLE = replace(
+    FASHION_MNIST,
+    name="fashion-mnist-sample",
+    title="a sample of Fashion-MNIST",
+    splits={
+        split: tuple(File(file.name, ()) for file in files)
+        for split, files in FASHION_MNIST.splits.items()
+    },
+    n_samples={"train": 6_000, "test": 1_000},
 )
