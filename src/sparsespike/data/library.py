@@ -250,9 +250,10 @@ def _pieces(file: BinaryIO | gzip.GzipFile) -> Iterator[bytes]:
 
 
 def _store_folder(name: str, root: Path | str | None) -> Path:
-    if root is not None and os.access(Path(root).expanduser(), os.W_OK):
-        return Path(root).expanduser() / name
-    return data_folder() / name
+    folder = data_folder() if root is None else Path(root).expanduser()
+    # The system lets an administrator write anywhere: a folder that says nobody may is left alone.
+    writable = folder.is_dir() and os.access(folder, os.W_OK) and folder.stat().st_mode & 0o222
+    return (folder if writable else data_folder()) / name
 
 
 def _stored(name: str, split: str, root: Path | str | None) -> Path | None:
