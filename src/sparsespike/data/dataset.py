@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ from sparsespike.data.build import Building
 from sparsespike.data.recordings import Index, Recordings, checked_index, stratified
 from sparsespike.data.rows import Rows
 from sparsespike.data.store import About
+from sparsespike.data.tonic import AsTonic
 from sparsespike.data.transform import Transform, transformed
 from sparsespike.events import Spikes
 from sparsespike.lists import Lists
@@ -94,6 +95,14 @@ class EventDataset(Building):
             OSError: if it cannot be written.
         """
         store.write(Path(path), [self.recordings()], self.about)
+
+    def to_tonic(self, transform: Callable[[NDArray[Any]], Any] | None = None) -> AsTonic:
+        """This dataset as one of Tonic's, which gives (events, label) of each sample.
+
+        Args:
+            transform: of Tonic, applied to the events of each sample, or None.
+        """
+        return AsTonic(self.recordings(), self.about.sensor, transform)
 
     # ---- reading -------------------------------------------------------------------------------
 
