@@ -1,13 +1,4 @@
-"""What autograd sees: one torch custom op per fused computation, with fakes and gradients.
-
-`spiking` and `readout` are the calls of a layer, `count` sums spikes over time. Each op takes and gives
-plain tensors, never `Spikes` or Python lists: a list among its arguments would double the time of a call.
-Spikes travel as `value` and the four tensors of their storage:
-
-    spike    unit of `Lists`             word of `Words`
-    total    offset                      total
-    active   active_unit                 active
-    start    active_offset               start
+"""The ops of a layer: `spiking` and `readout`, forward and backward.
 
 The number of spikes and of active entries depends on the data, so fakes declare fresh symbolic sizes.
 """
@@ -21,8 +12,8 @@ from sparsespike import backends
 from sparsespike.backends.finite import check_finite
 from sparsespike.events import Spikes
 from sparsespike.layers.spec import decode
-from sparsespike.lists import Lists
-from sparsespike.words import Words, n_blocks
+from sparsespike.ops.tensors import input_of, is_words, n_batch, spikes_of, tensors_of
+from sparsespike.words import n_blocks
 
 # ---- spiking layer -----------------------------------------------------------------------------
 
@@ -34,9 +25,9 @@ def spiking(spikes: Spikes, parameter: list[Tensor], n_out: int, spec: str) -> S
         spikes.value.requires_grad or any(tensor.requires_grad for tensor in parameter)
     )
     value, potential, *storage = _spiking_op(
-        *_tensors(spikes, weight), weight, bias, spikes.shape[1], spec, recorded
+        *tensors_of(spikes, weight), weight, bias, spikes.shape[1], spec, recorded
     )
-    return _spikes((*spikes.shape[:2], n_out), value, *storage, potential=potential)
+    return spikes_of((*spikes.shape[:2], n_out), value, *storage, potential=potential)
 
 
 @torch.library.custom_op("sparsespike::spiking", mutates_args=())
@@ -55,7 +46,7 @@ def _spiking_op(
     layer = decode(spec)
     if not weight.is_cuda:  # there the backend looks, where the host has to wait anyhow
         check_finite(_listed(weight, bias))
-    spikes = _input(value, spike, total, active, start, steps, weight)
+    spikes = input_of(value, spike, total, active, start, steps, weight)
     fired = backends.load(layer.backend).spiking_forward(
         spikes, _listed(weight, bias), layer, recorded
     )
@@ -67,7 +58,7 @@ def _spiking_op(
 @_spiking_op.register_fake
 def _(value, spike, total, active, start, weight, bias, steps, spec, recorded):
     context = torch.library.get_ctx()
-    if not _is_words(spike):
+    if not is_words(spike):
         n_active, n_spikes = context.new_dynamic_size(), context.new_dynamic_size()
         return (
             weight.new_empty(n_active),
@@ -111,8 +102,8 @@ def _spiking_backward_op(
     need_input: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     layer = decode(spec)
-    spikes = _input(value, spike, total, active, start, steps, weight)
-    fired = _spikes(
+    spikes = input_of(value, spike, total, active, start, steps, weight)
+    fired = spikes_of(
         (*spikes.shape[:2], weight.shape[0]),
         out_value,
         out_spike,
@@ -157,7 +148,7 @@ _spiking_op.register_autograd(_spiking_gradient, setup_context=_spiking_setup)
 def readout(spikes: Spikes, parameter: list[Tensor], spec: str) -> Tensor:
     """One readout layer: Spikes (B, T, N_in) -> potential (B, T, N_out)."""
     weight, bias = _two(parameter)
-    return _readout_op(*_tensors(spikes, weight), weight, bias, spikes.shape[1], spec)
+    return _readout_op(*tensors_of(spikes, weight), weight, bias, spikes.shape[1], spec)
 
 
 @torch.library.custom_op("sparsespike::readout", mutates_args=())
@@ -175,13 +166,13 @@ def _readout_op(
     layer = decode(spec)
     if not weight.is_cuda:  # there the backend looks, where the host has to wait anyhow
         check_finite(_listed(weight, bias))
-    spikes = _input(value, spike, total, active, start, steps, weight)
+    spikes = input_of(value, spike, total, active, start, steps, weight)
     return backends.load(layer.backend).readout_forward(spikes, _listed(weight, bias), layer)
 
 
 @_readout_op.register_fake
 def _(value, spike, total, active, start, weight, bias, steps, spec):
-    return weight.new_empty(_batch(spike, total, steps), steps, weight.shape[0])
+    return weight.new_empty(n_batch(spike, total, steps), steps, weight.shape[0])
 
 
 @torch.library.custom_op("sparsespike::readout_backward", mutates_args=())
@@ -199,7 +190,7 @@ def _readout_backward_op(
     need_input: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     layer = decode(spec)
-    spikes = _input(value, spike, total, active, start, steps, weight)
+    spikes = input_of(value, spike, total, active, start, steps, weight)
     grad_input, grad_parameter = backends.load(layer.backend).readout_backward(
         grad_potential, spikes, _listed(weight, bias), layer, need_input
     )
@@ -230,112 +221,7 @@ def _readout_gradient(ctx, grad_potential):
 
 _readout_op.register_autograd(_readout_gradient, setup_context=_readout_setup)
 
-# ---- spike counts ------------------------------------------------------------------------------
-
-
-def count(spikes: Spikes) -> Tensor:
-    """(B, N): spikes of each unit over time; differentiable at the active entries."""
-    name = backends.backend_for(spikes)
-    return _count_op(spikes.value, *spikes.storage, spikes.shape[1], spikes.shape[2], name)
-
-
-@torch.library.custom_op("sparsespike::count", mutates_args=())
-def _count_op(
-    value: Tensor,
-    spike: Tensor,
-    total: Tensor,
-    active: Tensor,
-    start: Tensor,
-    steps: int,
-    n_unit: int,
-    backend: str,
-) -> Tensor:
-    shape = _batch(spike, total, steps), steps, n_unit
-    spikes = _spikes(shape, value, spike, total, active, start)
-    return backends.load(backend).count_forward(spikes)
-
-
-@_count_op.register_fake
-def _(value, spike, total, active, start, steps, n_unit, backend):
-    return value.new_empty(_batch(spike, total, steps), n_unit)
-
-
-@torch.library.custom_op("sparsespike::count_backward", mutates_args=())
-def _count_backward_op(
-    grad: Tensor,
-    value: Tensor,
-    spike: Tensor,
-    total: Tensor,
-    active: Tensor,
-    start: Tensor,
-    steps: int,
-    backend: str,
-) -> Tensor:
-    shape = grad.shape[0], steps, grad.shape[1]
-    spikes = _spikes(shape, value, spike, total, active, start)
-    return backends.load(backend).count_backward(grad, spikes)
-
-
-@_count_backward_op.register_fake
-def _(grad, value, spike, total, active, start, steps, backend):
-    return torch.empty_like(value)
-
-
-def _count_setup(ctx, inputs, output) -> None:
-    *tensors, steps, _, backend = inputs
-    ctx.steps, ctx.backend = steps, backend
-    ctx.save_for_backward(*tensors)
-
-
-def _count_gradient(ctx, grad):
-    gradient = _count_backward_op(grad.contiguous(), *ctx.saved_tensors, ctx.steps, ctx.backend)
-    return gradient, None, None, None, None, None, None, None
-
-
-_count_op.register_autograd(_count_gradient, setup_context=_count_setup)
-
-# ---- shared ------------------------------------------------------------------------------------
-
-
-def _tensors(spikes: Spikes, weight: Tensor) -> tuple[Tensor, ...]:
-    value = spikes.value if len(spikes.value) else spikes.value.to(weight.dtype)
-    return (value, *spikes.storage)
-
-
-def _is_words(spike: Tensor) -> bool:
-    return spike.dim() == 3
-
-
-def _batch(spike: Tensor, total: Tensor, steps: int):
-    """B, of words or of lists."""
-    return spike.shape[0] if _is_words(spike) else (total.shape[0] - 1) // steps
-
-
-def _spikes(
-    shape: tuple[int, int, int],
-    value: Tensor,
-    spike: Tensor,
-    total: Tensor,
-    active: Tensor,
-    start: Tensor,
-    potential: Tensor | None = None,
-) -> Spikes:
-    kind = Words if _is_words(spike) else Lists
-    return Spikes(shape, kind(spike, total, active, start), value, potential)
-
-
-def _input(
-    value: Tensor,
-    spike: Tensor,
-    total: Tensor,
-    active: Tensor,
-    start: Tensor,
-    steps: int,
-    weight: Tensor,
-) -> Spikes:
-    """What a layer with this weight is given."""
-    shape = _batch(spike, total, steps), steps, weight.shape[1]
-    return _spikes(shape, value, spike, total, active, start)
+# ---- parameters and gradients ------------------------------------------------------------------
 
 
 def _two(parameter: list[Tensor]) -> tuple[Tensor, Tensor | None]:
