@@ -17,7 +17,7 @@ from typing import Any, SupportsIndex
 import torch
 from torch import Tensor
 
-from sparsespike import lists
+from sparsespike import building
 from sparsespike.lists import Lists, Shape
 from sparsespike.words import Words
 
@@ -58,28 +58,7 @@ class Spikes:
         Raises:
             ValueError: naming the argument that breaks one of these rules.
         """
-        n_batch, n_step, n_unit = lists.checked_shape(shape)
-        lists.check_integer("unit", unit)
-        lists.check_integer("offset", offset)
-        unit, offset = unit.to(torch.int64), offset.to(torch.int64)
-        if offset.shape != (n_batch * n_step + 1,):
-            raise ValueError(
-                f"offset: expected {n_batch * n_step + 1} entries (B*T + 1), found {tuple(offset.shape)}"
-            )
-        if offset[0] != 0 or offset[-1] != len(unit) or bool((offset.diff() < 0).any()):
-            raise ValueError(
-                f"offset: expected an ascending list from 0 to n_spikes = {len(unit)}, "
-                f"found {int(offset[0])} to {int(offset[-1])}"
-            )
-        lists.check_range("unit", unit, n_unit)
-        row_starts = torch.zeros(len(unit) + 1, dtype=torch.bool, device=unit.device)
-        row_starts[offset] = True
-        if bool(((unit.diff() <= 0) & ~row_starts[1:-1]).any()):
-            raise ValueError(
-                "unit: expected strictly ascending units in each row, found unsorted ones"
-            )
-        spikes = cls((n_batch, n_step, n_unit), Lists(unit.to(torch.int32), offset))
-        return spikes.to(unit.device)
+        return cls(*building.of_lists(unit, offset, shape)).to(unit.device)
 
     @classmethod
     def from_dense(
@@ -96,28 +75,7 @@ class Spikes:
         Raises:
             ValueError: if an entry is neither 0 nor 1 (NaN included) or a shape is wrong.
         """
-        if not isinstance(dense, Tensor) or dense.dim() != 3:
-            found = tuple(dense.shape) if isinstance(dense, Tensor) else type(dense).__name__
-            raise ValueError(f"dense: expected a 3-D tensor of 0 and 1, found {found}")
-        if active is not None and (active.shape != dense.shape or active.dtype != torch.bool):
-            raise ValueError(
-                f"active: expected bool of shape {tuple(dense.shape)}, "
-                f"found {active.dtype} of shape {tuple(active.shape)}"
-            )
-        if time_first:
-            dense = dense.transpose(0, 1)
-            active = None if active is None else active.transpose(0, 1)
-        shape = lists.checked_shape(tuple(dense.shape))
-        fired = dense.detach() == 1
-        if not bool((fired | (dense.detach() == 0)).all()):
-            raise ValueError("dense: expected only 0 and 1, found other values (or NaN)")
-        entry = fired.flatten().nonzero()[:, 0]
-        if active is None and dense.requires_grad:
-            active = torch.ones_like(fired)
-        if active is None:
-            return _stored(shape, entry)
-        value = dense[active] if dense.is_floating_point() else dense[active].float()
-        return _stored(shape, entry, active.flatten().nonzero()[:, 0], value)
+        return cls(*building.of_dense(dense, time_first, active))
 
     @classmethod
     def from_events(
@@ -137,17 +95,8 @@ class Spikes:
         Raises:
             ValueError: naming the argument that is out of range, of another length or not integer.
         """
-        shape = lists.checked_shape(shape)
-        named = (("sample", sample), ("step", step), ("unit", unit))
-        for (name, index), size in zip(named, shape, strict=True):
-            lists.check_integer(name, index)
-            if index.shape != sample.shape:
-                raise ValueError(f"{name}: expected {len(sample)} entries, found {len(index)}")
-            lists.check_range(name, index, size)
-        entry = (sample.long() * shape[1] + step.long()) * shape[2] + unit.long()
-        once = torch.unique(entry)
-        spikes = _stored(shape, once)
-        return replace(spikes, n_clamped=len(entry) - len(once))
+        built, n_clamped = building.of_events(sample, step, unit, shape)
+        return cls(*built, n_clamped=n_clamped)
 
     @staticmethod
     def cat(parts: Sequence[Spikes]) -> Spikes:
@@ -176,8 +125,8 @@ class Spikes:
                 moved.append(row * shape[2] + first + entry % part.shape[2])
             first += part.shape[2]
         value = torch.cat([part.value for part in parts])
-        spikes = _stored(shape, torch.cat(entries), torch.cat(actives), value)
-        return replace(spikes, n_clamped=sum(part.n_clamped for part in parts))
+        built = building.of_entries(shape, torch.cat(entries), torch.cat(actives), value)
+        return Spikes(*built, n_clamped=sum(part.n_clamped for part in parts))
 
     # ---- reading -------------------------------------------------------------------------------
 
@@ -364,17 +313,6 @@ class Spikes:
             f"Spikes(B={n_batch}, T={n_step}, N={n_unit}: {self.n_spikes:,} spikes, "
             f"rate {self.rate():.3%}, {self.n_active:,} active ({self.activity():.3%}){clamped})"
         )
-
-
-def _stored(
-    shape: Shape, entry: Tensor, active: Tensor | None = None, value: Tensor | None = None
-) -> Spikes:
-    """Spikes of distinct entries, stored as the backend of their device takes them."""
-    kind = Words if entry.device.type == "cuda" else Lists
-    storage, order = kind.of(entry, active, shape)
-    if value is None or order is None:
-        return Spikes(shape, storage, torch.empty(0, device=entry.device))
-    return Spikes(shape, storage, value[order])
 
 
 def _alone(part: Tensor) -> Tensor:

@@ -115,34 +115,3 @@ def _slice(unit: Tensor, offset: Tensor, start: int, stop: int) -> tuple[Tensor,
     """The lists of the rows start:stop, their bounds from 0."""
     bounds = offset[start : stop + 1]
     return unit[int(bounds[0]) : int(bounds[-1])], bounds - bounds[0]
-
-
-def checked_shape(shape: tuple[int, ...]) -> Shape:
-    """(B, T, N) as integers, or a ValueError."""
-    if len(shape) != 3 or shape[0] < 0 or shape[1] < 1 or shape[2] < 1:
-        raise ValueError(f"shape: expected (B, T, N) with T >= 1 and N >= 1, found {tuple(shape)}")
-    return int(shape[0]), int(shape[1]), int(shape[2])
-
-
-def check_integer(name: str, index: Tensor) -> None:
-    """Raises a ValueError unless `index` is a 1-D tensor of integers."""
-    if (
-        not isinstance(index, Tensor)
-        or index.dim() != 1
-        or index.dtype == torch.bool
-        or (index.is_floating_point() or index.is_complex())
-    ):
-        found = (
-            f"{index.dtype} of shape {tuple(index.shape)}"
-            if isinstance(index, Tensor)
-            else type(index).__name__
-        )
-        raise ValueError(f"{name}: expected a 1-D tensor of integers, found {found}")
-
-
-def check_range(name: str, index: Tensor, size: int) -> None:
-    """Raises a ValueError unless all values lie in [0, size)."""
-    if len(index) and (int(index.min()) < 0 or int(index.max()) >= size):
-        raise ValueError(
-            f"{name}: expected values in [0, {size}), found {int(index.min())} to {int(index.max())}"
-        )
