@@ -195,7 +195,7 @@ def population_events(
 
     and responds with g = exp(-(x - mu_i)^2 / (2 sigma^2)). It spikes once, at (1 - g) duration.
 
-    S. Bohte, J. Kok, H. La Poutre, Error-Backpropagation in Temporally Encoded Networks of Spiking
+    S. Bohte, J. Kok, H. La Poutré, Error-Backpropagation in Temporally Encoded Networks of Spiking
     Neurons, Neurocomputing 48:17-37, 2002, doi:10.1016/S0925-2312(01)00658-0. Fields with g < 0.1 are
     silent, so that at beta = 1.5 a number costs two or three spikes, however many fields there are.
 

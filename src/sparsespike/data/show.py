@@ -125,18 +125,23 @@ def draw(dataset: EventDataset, index: int, path: Path) -> None:
 def _draw_events(raster: Any, rate: Any, sample: _Sample) -> None:
     """The raster, and beneath it the events over time."""
     end = sample.end / 1e3
-    size = float(np.clip(8000 / max(1, len(sample.unit)), 0.8, 12))
+    # The more events, the smaller and then the fainter, so that dense and less dense still differ.
+    n_events = max(1, len(sample.unit))
+    size, alpha = float(np.clip(8000 / n_events, 0.8, 12)), float(np.clip(6e4 / n_events, 0.05, 1))
     if sample.signed:
         groups = (("ON", ON, sample.sign > 0), ("OFF", OFF, sample.sign < 0))
     else:
         groups = (("", INK, sample.sign > 0),)
     times = [sample.time[mine] / 1e3 for _, _, mine in groups]
     for (name, colour, mine), at in zip(groups, times, strict=True):
-        raster.scatter(at, sample.unit[mine], s=size, color=colour, linewidths=0, label=name)
+        style = {"s": size, "color": colour, "alpha": alpha, "linewidths": 0, "label": name}
+        raster.scatter(at, sample.unit[mine], **style)
     colours = [colour for _, colour, _ in groups]
     rate.hist(times, BINS, range=(0, end), stacked=True, color=colours)
     if sample.signed:
-        raster.legend(loc="upper right", markerscale=(20 / size) ** 0.5, framealpha=0.9)
+        legend = raster.legend(loc="upper right", markerscale=(20 / size) ** 0.5, framealpha=0.9)
+        for handle in legend.legend_handles:
+            handle.set_alpha(1)
     raster.set(ylabel="unit", ylim=(-0.5, sample.n_units - 0.5))
     rate.set(xlabel="time (ms)", xlim=(0, end), ylabel=f"events per\n{end / BINS:.3g} ms")
     for axes in (raster, rate):
@@ -145,6 +150,7 @@ def _draw_events(raster: Any, rate: Any, sample: _Sample) -> None:
 
 def _draw_images(panel: Any, images: list[_Image]) -> None:
     from matplotlib.colors import LinearSegmentedColormap
+    from matplotlib.ticker import MaxNLocator
 
     contrast = LinearSegmentedColormap.from_list("contrast", [OFF, "#f7f7f7", ON])
     places = panel.subplots(len(images), squeeze=False)[:, 0]
@@ -154,7 +160,9 @@ def _draw_images(panel: Any, images: list[_Image]) -> None:
         shown = axes.imshow(
             image.values, cmap=colours, vmin=-peak if image.signed else 0, vmax=peak
         )
-        panel.colorbar(shown, ax=axes, label=image.name)
+        side = "right" if len(images) > 1 else "bottom"
+        whole = MaxNLocator("auto", integer=True)
+        panel.colorbar(shown, ax=axes, label=f"{image.name} of a pixel", location=side, ticks=whole)
         axes.set(ylabel="y (pixels)")
     places[-1].set(xlabel="x (pixels)")
 
