@@ -1,0 +1,1 @@
+"""Readers of the file formats that recordings come in; each gives `Recordings`."""
