@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparsespike import data
-from sparsespike.data import Counts, EventDataset, EventLoader, dataset, encode
+from sparsespike.data import Counts, EventDataset, EventLoader, binning, encode
 
 BOTH_PATHS = pytest.mark.parametrize("kept", [True, False], ids=["kept", "per batch"])
 STORES = pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def assert_batch(events: EventDataset, index, steps: int, dt_us: int) -> None:
 
 
 def use_path(monkeypatch, kept: bool) -> None:
-    monkeypatch.setattr(dataset, "BINNED_BYTES", 2**30 if kept else -1)
+    monkeypatch.setattr(binning, "BINNED_BYTES", 2**30 if kept else -1)
 
 
 # ---- rounding of time --------------------------------------------------------------------------

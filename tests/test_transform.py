@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparsespike import data
-from sparsespike.data import EventDataset, EventLoader, Recordings, transform
+from sparsespike.data import EventDataset, EventLoader, Recordings, augment, transform
 from sparsespike.data.recordings import checked_sensor
 
 CAMERA, CHANNELS = (2, 5, 7), (11,)
@@ -97,13 +97,13 @@ def test_a_crop_keeps_its_time_and_counts_from_its_start():
 # ---- augmentations -----------------------------------------------------------------------------
 
 AUGMENTATIONS = [
-    transform.EventDrop(0.3),
-    transform.UnitDrop(0.3),
-    transform.TimeJitter(0.02),
-    transform.TimeShift(0.02),
-    transform.TimeStretch(0.3),
-    transform.UnitJitter(1.5),
-    transform.Shift(2),
+    augment.EventDrop(0.3),
+    augment.UnitDrop(0.3),
+    augment.TimeJitter(0.02),
+    augment.TimeShift(0.02),
+    augment.TimeStretch(0.3),
+    augment.UnitJitter(1.5),
+    augment.Shift(2),
 ]
 
 
@@ -128,9 +128,9 @@ def one_event(sensor, n: int, unit: int, time: int) -> Recordings:
 
 
 def test_dropped_events_are_a_share_of_all():
-    found = apply(transform.EventDrop(0.3), one_event(CHANNELS, 20_000, 5, 0), CHANNELS)
+    found = apply(augment.EventDrop(0.3), one_event(CHANNELS, 20_000, 5, 0), CHANNELS)
     assert len(found.unit) == pytest.approx(14_000, abs=5 * (20_000 * 0.3 * 0.7) ** 0.5)
-    assert len(apply(transform.EventDrop(0.0), drawn()).unit) == 200
+    assert len(apply(augment.EventDrop(0.0), drawn()).unit) == 200
 
 
 def test_a_dropped_unit_is_silent_throughout_a_recording_and_only_there():
@@ -139,7 +139,7 @@ def test_a_dropped_unit_is_silent_throughout_a_recording_and_only_there():
     given_ = Recordings(
         unit, np.zeros(22 * n, int), np.arange(n + 1) * 22, np.zeros(n, np.int64), {}
     )
-    found = apply(transform.UnitDrop(0.4), given_, CHANNELS)
+    found = apply(augment.UnitDrop(0.4), given_, CHANNELS)
     alive = np.zeros((n, 11), int)
     owner = np.repeat(np.arange(n), np.diff(found.offset))
     np.add.at(alive, (owner, found.unit), 1)
@@ -149,11 +149,11 @@ def test_a_dropped_unit_is_silent_throughout_a_recording_and_only_there():
 
 
 def test_jitter_in_time_has_its_width_and_leaves_out_what_falls_before_zero():
-    found = apply(transform.TimeJitter(0.01), one_event(CHANNELS, 20_000, 5, 100_000), CHANNELS)
+    found = apply(augment.TimeJitter(0.01), one_event(CHANNELS, 20_000, 5, 100_000), CHANNELS)
     assert len(found.time) == 20_000
     assert found.time.mean() == pytest.approx(100_000, abs=300)
     assert found.time.std() == pytest.approx(10_000, rel=0.03)
-    early = apply(transform.TimeJitter(0.01), one_event(CHANNELS, 20_000, 5, 0), CHANNELS)
+    early = apply(augment.TimeJitter(0.01), one_event(CHANNELS, 20_000, 5, 0), CHANNELS)
     assert len(early.time) == pytest.approx(10_000, abs=400)
 
 
@@ -161,8 +161,8 @@ def test_shift_and_stretch_in_time_move_a_recording_as_a_whole():
     given_ = drawn()
     owner = np.repeat(np.arange(6), np.diff(given_.offset))
     late = given_._replace(time=given_.time + 50_000)
-    moved = apply(transform.TimeShift(0.03), late).time - late.time
-    ratio = apply(transform.TimeStretch(0.2), late).time / late.time
+    moved = apply(augment.TimeShift(0.03), late).time - late.time
+    ratio = apply(augment.TimeStretch(0.2), late).time / late.time
     for i in set(owner):
         assert len(np.unique(moved[owner == i])) == 1
         assert np.ptp(ratio[owner == i]) < 1e-4
@@ -171,7 +171,7 @@ def test_shift_and_stretch_in_time_move_a_recording_as_a_whole():
     assert ((ratio > 0.799) & (ratio < 1.201)).all()
 
 
-@pytest.mark.parametrize("change", [transform.Shift(2), transform.UnitJitter(1.0)], ids=repr)
+@pytest.mark.parametrize("change", [augment.Shift(2), augment.UnitJitter(1.0)], ids=repr)
 def test_what_moves_off_the_sensor_is_left_out_and_never_wraps(change):
     corner = int(np.ravel_multi_index((1, 0, 6), CAMERA))
     found = apply(change, one_event(CAMERA, 4_000, corner, 7))
@@ -192,7 +192,7 @@ def test_a_shift_moves_a_recording_as_a_whole_by_every_distance():
         np.zeros(2_000, np.int64),
         {},
     )
-    found = apply(transform.Shift(2), pair)
+    found = apply(augment.Shift(2), pair)
     assert len(found.unit) == 4_000
     np.testing.assert_array_equal(found.unit[1::2], found.unit[::2] + 1)
     _, y, x = np.unravel_index(found.unit[::2], CAMERA)
@@ -235,7 +235,7 @@ def dataset(sensor=CAMERA) -> EventDataset:
 
 @pytest.mark.parametrize("kept", [True, False], ids=["kept", "by batch"])
 def test_a_transformed_dataset_gives_what_its_transforms_do(monkeypatch, kept):
-    monkeypatch.setattr("sparsespike.data.dataset.BINNED_BYTES", 2**30 if kept else 0)
+    monkeypatch.setattr("sparsespike.data.binning.BINNED_BYTES", 2**30 if kept else 0)
     whole = dataset()
     seen = whole.transformed(transform.FoldPolarity(), transform.Pool(2)).subset([3, 1, 7])
     assert seen.about.sensor == (1, 3, 4)
@@ -254,7 +254,7 @@ def test_a_transformed_dataset_gives_what_its_transforms_do(monkeypatch, kept):
 
 def test_random_transforms_belong_to_the_loader():
     with pytest.raises(ValueError, match=r"transforms: expected selections, found Shift"):
-        dataset().transformed(transform.Shift(1))
+        dataset().transformed(augment.Shift(1))
     with pytest.raises(ValueError, match="augment: expected transforms that keep the sensor"):
         EventLoader(dataset(), 4, augment=[transform.Pool(2)])
     with pytest.raises(ValueError, match="expected a sensor"):
@@ -263,7 +263,7 @@ def test_random_transforms_belong_to_the_loader():
 
 def test_augmented_batches_are_a_function_of_seed_epoch_and_batch():
     def batches(seed, epoch, first=0):
-        loader = EventLoader(dataset(), 8, shuffle=True, seed=seed, augment=[transform.Shift(2)])
+        loader = EventLoader(dataset(), 8, shuffle=True, seed=seed, augment=[augment.Shift(2)])
         return [spikes.to_dense() for spikes, _ in loader.batches(epoch, first)]
 
     one, again, other = batches(0, 0), batches(0, 0), batches(0, 1)

@@ -43,7 +43,7 @@ class Recipe:
 
     Attributes:
         dataset: name of the dataset, one of `sparsespike data list`.
-        transforms: selections of `data.transform` that every sample goes through, in order, with their
+        transforms: selections of `sparsespike.data` that every sample goes through, in order, with their
             numbers in parentheses: FoldPolarity, OnePolarity(1), Pool(2), CropTime(0, 0.3).
         augment: what happens to the training samples, drawn anew at every step, in order: EventDrop(0.2),
             UnitDrop(0.1), TimeJitter(1e-3), TimeShift(5e-3), TimeStretch(0.1), UnitJitter(1), Shift(2).
@@ -190,11 +190,11 @@ class Recipe:
         return self._built("augment", AUGMENTATIONS)
 
     def _built(self, field: str, known: tuple[str, ...]) -> list[Transform]:
-        from sparsespike.data import transform
+        from sparsespike import data
 
         calls = [_called(field, text, known) for text in getattr(self, field)]
         try:
-            return [getattr(transform, name)(*numbers) for name, numbers in calls]
+            return [getattr(data, name)(*numbers) for name, numbers in calls]
         except (TypeError, ValueError) as error:
             raise ValueError(f"{field}: {error}") from None
 

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from sparsespike.data.dataset import Counts, EventDataset
-from sparsespike.data.library import Listing, available, get, listing, load
-from sparsespike.data.loader import EventLoader
-from sparsespike.data.recordings import Recordings
-from sparsespike.data.store import About
-from sparsespike.data.transform import (
-    CropTime,
+from sparsespike.data.augment import (
     EventDrop,
-    FoldPolarity,
-    OnePolarity,
-    Pool,
     Shift,
     TimeJitter,
     TimeShift,
     TimeStretch,
-    Transform,
     UnitDrop,
     UnitJitter,
 )
+from sparsespike.data.binning import Counts
+from sparsespike.data.dataset import EventDataset
+from sparsespike.data.library import Listing, available, get, listing, load
+from sparsespike.data.loader import EventLoader
+from sparsespike.data.recordings import Recordings
+from sparsespike.data.store import About
+from sparsespike.data.transform import CropTime, FoldPolarity, OnePolarity, Pool, Transform
 
 __all__ = [
     "About",

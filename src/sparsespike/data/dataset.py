@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sparsespike.data import encode, rows, store
+from sparsespike.data import binning, rows, store
+from sparsespike.data.binning import Counts, Grid, Kept, checked_grid
 from sparsespike.data.build import Building
 from sparsespike.data.recordings import Index, Recordings, checked_index, stratified
 from sparsespike.data.rows import Rows
@@ -25,20 +26,6 @@ from sparsespike.data.tonic import AsTonic
 from sparsespike.data.transform import Transform, transformed
 from sparsespike.events import Spikes
 from sparsespike.lists import Lists
-
-# A dataset is binned once and kept where that takes at most this much; a larger one is binned batch
-# by batch, so that memory does not grow with the store. Fashion-MNIST takes 61 MiB at T = 100.
-BINNED_BYTES = 2**30
-SAMPLES_PER_PASS = 256  # when all events of a larger one are counted
-
-
-class Counts(NamedTuple):
-    """What becomes of a dataset's events: the last three numbers add up to the first."""
-
-    n_events: int
-    n_spikes: int
-    n_clamped: int  # shared their (sample, step, unit) with another event, and are merged into it
-    n_late: int  # came at step T or later, and are dropped
 
 
 class EventDataset(Building):
@@ -69,7 +56,7 @@ class EventDataset(Building):
         self._sample = np.arange(len(recordings.label)) if sample is None else sample
         self._transforms = transforms
         self._n_events = -1
-        self._binned: tuple[tuple[int, int], Rows] | None = None
+        self._kept = Kept()
         sensor = about.sensor
         for transform in transforms:
             sensor = transform.sensor(sensor)
@@ -128,6 +115,11 @@ class EventDataset(Building):
             offset = self._recordings.offset
             self._n_events = int((offset[self._sample + 1] - offset[self._sample]).sum())
         return self._n_events
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of the units of those events, which is what a binning of them takes at most."""
+        return self._recordings.unit.itemsize * self.n_events
 
     @property
     def unit(self) -> NDArray[Any]:
@@ -211,13 +203,13 @@ class EventDataset(Building):
             ValueError: naming the argument that breaks one of these rules, or a damaged sample.
         """
         index = checked_index(index, len(self))
-        dt_us = _checked_grid(steps, dt)
-        if not augment and self._keeps_binned(steps):
-            kept = self._bin_all(steps, dt_us)
+        grid = checked_grid(steps, dt)
+        kept = None if augment else self._kept.rows(self, grid)
+        if kept is not None:
             n_clamped = int(kept.n_clamped[index].sum())
             unit, offset = rows.gathered(kept, index, steps)
         else:
-            part = self._bin(index, steps, dt_us, augment, draw)
+            part = self.binned(index, grid, augment, draw)
             n_clamped = int(part.n_clamped.sum())
             unit, offset = part.unit, part.offset
         shape = (len(index), steps, self.n_units)
@@ -234,14 +226,23 @@ class EventDataset(Building):
             steps: T, >= 1.
             dt: time step, seconds, a whole number of microseconds.
         """
-        dt_us = _checked_grid(steps, dt)
-        passes = [self._bin_all(steps, dt_us)] if self._keeps_binned(steps) else None
-        n_spikes = n_clamped = n_late = 0
-        for part in passes or self._passes(steps, dt_us, small=False):
-            n_spikes += len(part.unit)
-            n_clamped += int(part.n_clamped.sum())
-            n_late += int(part.n_late.sum())
-        return Counts(n_spikes + n_clamped + n_late, n_spikes, n_clamped, n_late)
+        grid = checked_grid(steps, dt)
+        kept = self._kept.rows(self, grid)
+        return binning.counts(binning.passes(self, grid) if kept is None else [kept])
+
+    def binned(
+        self,
+        index: NDArray[np.int64],
+        grid: Grid,
+        augment: Sequence[Transform] = (),
+        draw: np.random.Generator | None = None,
+        small: bool = False,
+    ) -> Rows:
+        """The rows of a batch, as `batch` has them; `index` is trusted, `small` as in `rows.binned`."""
+        recordings, sample = self._recordings, self._sample[index]
+        if self._transforms or augment:
+            recordings, sample = self.recordings(index, augment, draw), np.arange(len(index))
+        return rows.binned(recordings, self.about, sample, *grid, small=small)
 
     def verify(self) -> None:
         """Compares the file with its checksum; reads all of it. Nothing to do in memory.
@@ -329,7 +330,7 @@ class EventDataset(Building):
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        state = {**self.__dict__, "_binned": None}
+        state = {**self.__dict__, "_kept": Kept()}
         if self.path is not None:
             del state["_recordings"]
         return state
@@ -350,43 +351,3 @@ class EventDataset(Building):
         return EventDataset(
             self._recordings, self._stored, path=self.path, sample=sample, transforms=transforms
         )
-
-    def _keeps_binned(self, steps: int) -> bool:
-        n_bytes = self._recordings.unit.itemsize * self.n_events + 4 * steps * len(self)
-        return n_bytes <= BINNED_BYTES
-
-    def _bin_all(self, steps: int, dt_us: int) -> Rows:
-        """All samples binned, kept until another (steps, dt) is asked for."""
-        binned = self._binned
-        if binned is None or binned[0] != (steps, dt_us):
-            # Small: a batch takes the time that its bytes take to come from memory.
-            whole = rows.joined(list(self._passes(steps, dt_us, small=True)))
-            # One assignment: another thread sees the old binning or this one, whole.
-            self._binned = binned = (steps, dt_us), whole
-        return binned[1]
-
-    def _passes(self, steps: int, dt_us: int, small: bool) -> Iterator[Rows]:
-        for start in range(0, max(1, len(self)), SAMPLES_PER_PASS):
-            index = np.arange(start, min(start + SAMPLES_PER_PASS, len(self)))
-            yield self._bin(index, steps, dt_us, small=small)
-
-    def _bin(
-        self,
-        index: NDArray[np.int64],
-        steps: int,
-        dt_us: int,
-        augment: Sequence[Transform] = (),
-        draw: np.random.Generator | None = None,
-        small: bool = False,
-    ) -> Rows:
-        recordings, sample = self._recordings, self._sample[index]
-        if self._transforms or augment:
-            recordings, sample = self.recordings(index, augment, draw), np.arange(len(index))
-        return rows.binned(recordings, self.about, sample, steps, dt_us, small=small)
-
-
-def _checked_grid(steps: int, dt: float) -> int:
-    """The time step in microseconds."""
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-        raise ValueError(f"steps: expected an integer >= 1, found {steps!r}")
-    return encode.microseconds(dt)

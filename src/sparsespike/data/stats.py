@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from sparsespike.data.dataset import SAMPLES_PER_PASS, Counts, EventDataset
+from sparsespike.data.binning import SAMPLES_PER_PASS, Counts
+from sparsespike.data.dataset import EventDataset
 from sparsespike.data.encode import MICROSECONDS
 
 SECONDS_BEFORE_BAR = 2.0
