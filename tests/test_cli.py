@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import numba
@@ -110,16 +111,35 @@ def test_evaluate_gives_json_with_the_accuracy_of_training(run, capsys):
     assert score["checkpoint"] == "last"
 
 
-def test_data_list_tells_size_licence_and_folder(tmp_path, capsys, monkeypatch):
+def test_data_list_tells_size_samples_licence_and_folder(tmp_path, capsys, monkeypatch):
+    folder = tmp_path / "data"
     rows = [
-        data.Listing("here", "MIT", tmp_path, 3 * 2**20),
-        data.Listing("there", "CC-BY", None, 0),
+        data.Listing("here", "Here", "MIT", {"train": 4_000, "test": 96}, folder, 3 * 2**20),
+        data.Listing("there", "There", "CC BY 4.0", {}, None, 0),
     ]
     monkeypatch.setattr(data, "listing", lambda root: rows)
+    monkeypatch.setenv("COLUMNS", "250")
     assert main(["data", "list"]) == 0
-    here, there = capsys.readouterr().out.splitlines()
-    assert here.split() == ["here", "3.0", "MiB", "MIT", str(tmp_path)]
-    assert there.split() == ["there", "CC-BY", "not", "present"]
+    heading, _, here, there = filter(None, map(str.strip, capsys.readouterr().out.splitlines()))
+    assert heading.split() == ["name", "size", "samples", "licence", "folder"]
+    assert here.split() == ["here", "3.0", "MiB", "4,096", "MIT", str(folder)]
+    assert there.split() == ["there", "CC", "BY", "4.0", "not", "present"]
+
+
+@pytest.mark.parametrize("columns", [80, 100])
+def test_data_list_loses_nothing_in_a_narrow_terminal(tmp_path, capsys, monkeypatch, columns):
+    folder = tmp_path / ("long" * 20)
+    rows = [data.Listing("fashion-mnist-sample", "", "CC BY-SA 3.0", {"train": 99_999}, folder, 1)]
+    monkeypatch.setattr(data, "listing", lambda root: rows)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert main(["data", "list"]) == 0
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= columns
+    assert all(
+        word in out for word in ("fashion-mnist-sample", "CC BY-SA 3.0", "99,999", "0.0 MiB")
+    )
+    _, *lines = (line.rpartition("  ")[2] for line in map(str.rstrip, out.splitlines()) if line)
+    assert str(folder) in "".join(map(str.strip, lines))
 
 
 def test_data_list_and_get_find_the_embedded_sample(capsys):
@@ -127,6 +147,40 @@ def test_data_list_and_get_find_the_embedded_sample(capsys):
     assert "fashion-mnist-sample" in capsys.readouterr().out
     assert main(["data", "get", "fashion-mnist-sample"]) == 0
     assert (Path(capsys.readouterr().out.strip()) / "train-images-idx3-ubyte.gz").is_file()
+
+
+def test_data_show_draws_a_sample_in_the_terminal(capsys):
+    assert main(["data", "show", "fashion-mnist-sample", "--sample", "3"]) == 0
+    out, err = capsys.readouterr()
+    assert "sample 3" in out
+    assert "events of a pixel" in out
+    assert max(map(len, out.splitlines())) <= 100
+    assert err == ""
+
+
+def test_data_show_writes_a_picture(tmp_path, capsys):
+    path = tmp_path / "sample.png"
+    assert main(["data", "show", "fashion-mnist-sample", "--out", str(path)]) == 0
+    assert capsys.readouterr().out == f"{path}\n"
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_picture_without_matplotlib_is_one_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    path = tmp_path / "sample.png"
+    code, text = refused(capsys, "data", "show", "fashion-mnist-sample", "--out", str(path))
+    assert (code, text) == (1, "a picture needs Matplotlib: pip install 'sparsespike[plot]'")
+    assert not path.exists()
+
+
+def test_data_stats_counts_on_the_grid(capsys):
+    words = ["fashion-mnist-sample", "--split", "test", "--steps", "20", "--dt", "0.002"]
+    assert main(["data", "stats", *words]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    expected = few("fashion-mnist-sample", split="test").count(20, 2e-3)
+    (spikes,) = (line for line in lines if "in 20 steps of 2 ms" in line)
+    assert f"{expected.n_spikes:,} spikes" in spikes
+    assert 0 < expected.n_spikes < expected.n_events
 
 
 def test_info_tells_versions_threads_backends_and_folders(capsys):
@@ -158,8 +212,10 @@ def test_version(capsys):
         (["train"], ["--b-th X", "their 0.8 is 0.2", "recipes:", "fashion-mnist-best", "--resume"]),
         (["train", "fashion-mnist-fast"], ["(defaults shown: fashion-mnist-fast)", "cosine)"]),
         (["evaluate"], ["DIR", "--json", "--best", "--last", "examples:"]),
-        (["data"], ["list", "get", "examples:"]),
+        (["data"], ["list", "get", "show", "stats", "examples:"]),
         (["data", "get"], ["NAME", "--data ROOT"]),
+        (["data", "show"], ["NAME", "--split", "--sample N", "--out FILE.png", "--data ROOT"]),
+        (["data", "stats"], ["NAME", "--split", "--steps N", "--dt X", "--data ROOT"]),
         (["info"], ["--json"]),
     ],
     ids=lambda words: "-".join(words) or "top",
@@ -197,6 +253,11 @@ def test_help_of_train_has_every_field_with_its_default(capsys):
         ("train fashion-mnist --out x --b-th nan", 1, "b_th: expected a half-width > 0, found nan"),
         ("train missing.toml --out x", 1, "missing.toml: No such file or directory"),
         ("evaluate x", 1, "x holds no run: there is no run.json in it"),
+        ("data show fashion-mnist-sample --sample x", 2, "--sample: invalid int value: 'x'"),
+        ("data show fashion-mnist-sample --sample 320", 1, "index: expected samples in [0, "),
+        ("data show fashion-mnist-sample --out x.jpg", 1, "expected a name that ends in .png"),
+        ("data stats fashion-mnist-sample --steps 0", 1, "steps: expected"),
+        ("data stats fashion-mnist-sample --dt 0.0000001", 1, "dt: expected"),
         ("data get fashion-mist", 1, "did you mean 'fashion-mnist'?"),
     ],
 )

@@ -26,6 +26,9 @@ from sparsespike.recipe import nearest
 # Set to anything, it shows the whole traceback of an error.
 TRACEBACK = "SPARSESPIKE_TRACEBACK"
 
+# Errors that say themselves what to do; a missing module is one of an extra.
+FORESEEN = (ValueError, OSError, FloatingPointError, ModuleNotFoundError)
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command.
@@ -98,7 +101,7 @@ def _one_line(error: Exception) -> str:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     else:
         text = " ".join(str(error).split())
-    if isinstance(error, ValueError | OSError | FloatingPointError) and text:
+    if isinstance(error, FORESEEN) and text:
         return text
     return f"unexpected {type(error).__name__}: {text} ({TRACEBACK}=1 shows where)"
 
