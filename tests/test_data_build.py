@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from sparsespike.data import EventDataset, EventLoader
 from sparsespike.data.tonic import TonicTransform
+from test_library import heidelberg, samples
 from test_transform import CAMERA, CHANNELS, drawn
 
 XYPT = np.dtype([("x", "<i2"), ("y", "<i2"), ("p", "?"), ("t", "<i8")])
@@ -182,3 +183,40 @@ def test_a_transform_of_tonic_augments_batches():
 def test_a_transform_that_leaves_no_events_is_refused():
     with pytest.raises(ValueError, match="events 0: expected a structured array"):
         EventDataset.from_tonic(dataset(CAMERA).to_tonic(lambda events: np.zeros((3, 2, 5, 7))))
+
+
+# ---- files -------------------------------------------------------------------------------------
+
+
+def test_a_file_of_shds_layout(tmp_path):
+    expected, speaker = heidelberg(tmp_path / "mine.h5", 12, 4)
+    found = EventDataset.from_hdf5(tmp_path / "mine.h5", n_units=700)
+    assert samples(found) == expected
+    assert found.meta["speaker"].tolist() == speaker
+    assert (found.name, found.n_classes, found.about.classes[2]) == ("mine", 4, "word 2")
+
+
+def test_tables_of_text(tmp_path):
+    (tmp_path / "a.csv").write_text("time, unit\n0.5, 3\n2, 0\n")
+    (tmp_path / "b.csv").write_text("")
+    files = [(tmp_path / "a.csv", 1), (tmp_path / "b.csv", 0), (str(tmp_path / "a.csv"), 1)]
+    found = EventDataset.from_csv(files, n_units=4, n_classes=2, time_unit="ms")
+    assert samples(found) == [(1, [(3, 500), (0, 2000)]), (0, []), (1, [(3, 500), (0, 2000)])]
+
+
+def test_a_file_of_a_camera(tmp_path):
+    pytest.importorskip("faery")
+    path = tmp_path / "a.dat"
+    events = [(3, 5, 1, 100), (9, 0, 0, 1500)]
+    header = b"% Version 2\n% Height 10\n% Width 12\n% end\n" + bytes([12, 8])
+    body = b"".join(
+        t.to_bytes(4, "little") + (x | (y << 14) | (p << 28)).to_bytes(4, "little")
+        for x, y, p, t in events
+    )
+    path.write_bytes(header + body)
+    found = EventDataset.from_camera([(path, 1), (path, 0)], n_classes=2)
+    one = [(1 * 120 + 5 * 12 + 3, 0), (9, 1400)]
+    assert found.about.sensor == (2, 10, 12)
+    assert samples(found) == [(1, one), (0, one)]
+    with pytest.raises(ValueError, match="files: expected at least one"):
+        EventDataset.from_camera([], n_classes=2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -13,7 +14,9 @@ from torch import Tensor
 
 from sparsespike.data import store, tonic
 from sparsespike.data.encode import Rounding, microseconds
-from sparsespike.data.recordings import Recordings, checked_sensor
+from sparsespike.data.formats import camera, hdf5, table
+from sparsespike.data.formats.table import TimeUnit
+from sparsespike.data.recordings import Recordings, checked_sensor, joined
 from sparsespike.data.store import About
 from sparsespike.data.tonic import TonicDataset
 
@@ -157,3 +160,88 @@ class Building:
             name=name or type(dataset).__name__.lower(),
             rounding=rounding,
         )
+
+    @classmethod
+    def from_hdf5(
+        cls,
+        path: Path | str,
+        *,
+        n_units: int,
+        name: str | None = None,
+        rounding: Rounding = "nearest",
+    ) -> Self:
+        """A dataset of an HDF5 file in SHD's layout, read whole into memory.
+
+        Args:
+            path: see `formats.hdf5`: spikes/times, spikes/units, labels, extra/speaker, extra/keys.
+            n_units: N; units are in [0, N).
+            name: of this dataset; None for the file's.
+            rounding: see `About`.
+
+        Raises:
+            ValueError: naming the file, what was expected and what was found, if it is damaged or of
+                another layout.
+            OSError: if it cannot be read.
+        """
+        path = Path(path)
+        contents = hdf5.contents(path)
+        about = About(
+            name or path.stem, n_units, contents.n_classes, rounding, classes=contents.classes
+        )
+        return cls(store.narrowed(hdf5.read(path, n_units), about), about)
+
+    @classmethod
+    def from_csv(
+        cls,
+        files: Sequence[tuple[Path | str, int]],
+        *,
+        n_units: int,
+        n_classes: int,
+        time_unit: TimeUnit,
+        name: str = "events",
+        rounding: Rounding = "floor",
+    ) -> Self:
+        """A dataset of tables of text, one a sample: a time and a unit on each line.
+
+        Args:
+            files: (path, label) of each; see `formats.table`.
+            n_units, n_classes, name, rounding: see `About`.
+            time_unit: of the times in them, "s", "ms" or "us".
+
+        Raises:
+            ValueError: naming the file and the line, what was expected and what was found.
+            OSError: if a file cannot be read.
+        """
+        about = About(name, n_units, n_classes, rounding)
+        read = [table.read(Path(f), n_units, label, time_unit=time_unit) for f, label in files]
+        return cls(store.narrowed(joined(read), about), about)
+
+    @classmethod
+    def from_camera(
+        cls,
+        files: Sequence[tuple[Path | str, int]],
+        *,
+        n_classes: int,
+        sensor: Sequence[int] | None = None,
+        name: str = "events",
+        rounding: Rounding = "floor",
+    ) -> Self:
+        """A dataset of files of event cameras, one a sample: .aedat4, .raw, .dat or .es.
+
+        Needs the extra `camera`: pip install 'sparsespike[camera]'.
+
+        Args:
+            files: (path, label) of each, at least one; see `formats.camera`.
+            n_classes, name, rounding: see `About`.
+            sensor: (2, height, width) of all; None for what the first file says.
+
+        Raises:
+            ValueError: naming the file, what was expected and what was found, or what is to be installed.
+            OSError: if a file cannot be read.
+        """
+        if not files:
+            raise ValueError("files: expected at least one (path, label), found none")
+        given = [(Path(path), label) for path, label in files]
+        sizes = camera.sensor_of(given[0][0]) if sensor is None else checked_sensor(sensor)
+        about = About(name, math.prod(sizes), n_classes, rounding, sensor=sizes)
+        return cls(store.narrowed(camera.read(given, sizes), about), about)

@@ -93,6 +93,27 @@ def checked_sensor(sensor: Sequence[int]) -> Sensor:
     return sizes
 
 
+def joined(parts: Sequence[Recordings]) -> Recordings:
+    """Recordings one after the other.
+
+    Args:
+        parts: with the same names in `meta`; none at all gives no recordings.
+    """
+    ends = np.cumsum([0, *(len(part.unit) for part in parts)])
+    offset = [part.offset[1:] + start for part, start in zip(parts, ends, strict=False)]
+    return Recordings(
+        np.concatenate([np.empty(0, np.int64), *(part.unit for part in parts)]),
+        np.concatenate([np.empty(0, np.int64), *(part.time for part in parts)]),
+        np.concatenate([[0], *offset]),
+        np.concatenate([np.empty(0, np.int64), *(part.label for part in parts)]),
+        {
+            name: np.concatenate([part.meta[name] for part in parts])
+            for name in (parts[0].meta if parts else ())
+        },
+        sum(part.n_dropped for part in parts),
+    )
+
+
 def checked_index(index: Index, n: int) -> NDArray[np.int64]:
     """Positions in [0, n) as an array.
 

@@ -186,5 +186,6 @@ def space(sensor: Sensor) -> Sensor:
 
 
 def flat(where: tuple[NDArray[Any], ...], sensor: Sensor) -> NDArray[Any]:
+    """Units of places on a sensor, in the type a store keeps them in."""
     small = np.uint16 if math.prod(sensor) <= 2**16 else np.int32
     return np.ravel_multi_index(where, sensor).astype(small)
