@@ -42,7 +42,8 @@ class Recipe:
     """All numbers of one training run; the defaults are the paper's on Fashion-MNIST.
 
     Attributes:
-        dataset: name of the dataset, one of `sparsespike data list`.
+        dataset: name of the dataset, one of `sparsespike data list`, or a folder with a / in its path that
+            holds train.events and test.events.
         transforms: selections of `sparsespike.data` that every sample goes through, in order, with their
             numbers in parentheses: FoldPolarity, OnePolarity(1), Pool(2), CropTime(0, 0.3).
         augment: what happens to the training samples, drawn anew at every step, in order: EventDrop(0.2),

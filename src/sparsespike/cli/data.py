@@ -47,7 +47,7 @@ def add_data(commands: Any) -> None:
 
 def _add_named(actions: Any, name: str, summary: str, run: Any) -> argparse.ArgumentParser:
     parser = add_command(actions, name, summary, run)
-    parser.add_argument("name", metavar="NAME", help="one of `sparsespike data list`")
+    parser.add_argument("name", metavar="NAME", help="one of `sparsespike data list`, or a folder of stores")
     add_data_folder(parser)
     return parser
 
@@ -101,7 +101,9 @@ def _show(parsed: argparse.Namespace) -> None:
         print(parsed.out)
         return
     console = Console(highlight=False)
-    console.print(terminal(dataset, parsed.sample, console.width))
+    # Less shows nothing, and more is hard to take in.
+    width = max(40, min(console.width, 120))
+    console.print(terminal(dataset, parsed.sample, width), soft_wrap=True)
 
 
 def _stats(parsed: argparse.Namespace) -> None:

@@ -82,7 +82,8 @@ def load(
     """Loads a dataset by name, as events; recordings are converted the first time.
 
     Args:
-        name: one of `available()`.
+        name: one of `available()`, or a path with a "/" in it: of a folder that holds your own stores,
+            train.events and test.events, as `EventDataset.save` writes them.
         split: "train" or "test"; SSC has "valid" as well.
         root: folder of the datasets, or of this one, looked in first; None for the user's cache folder.
         download: whether files that are found nowhere may be fetched, into `root`.
@@ -91,6 +92,8 @@ def load(
         ValueError: if the name or the split is unknown, or a file is damaged.
         OSError: if the files are not in reach, saying what to do.
     """
+    if "/" in name or os.sep in name:
+        return EventDataset.open(Path(name).expanduser() / f"{split}.events")
     entry = _entry(name)
     splits = list(entry.source.splits)
     if split not in splits:
