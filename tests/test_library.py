@@ -194,7 +194,7 @@ def test_shd_is_read_however_it_is_packed(place, monkeypatch, packed):
     found = data.load("shd", root=place)
     assert samples(found) == expected
     assert found.meta["speaker"].tolist() == speaker
-    assert (found.n_units, found.n_classes, found.about.classes[10]) == (700, 20, "null")
+    assert (found.n_units, found.n_classes, found.about.classes[10]) == (700, 20, "word 10")
     assert not list(place.rglob("*.part*"))
     assert found.select("speaker", [speaker[0]]).meta["speaker"].tolist() == [
         s for s in speaker if s == speaker[0]

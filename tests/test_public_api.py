@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import inspect
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -160,3 +162,25 @@ def test_own_surrogate_works_or_is_refused_by_name():
 def test_readme_example_runs(example, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     exec(compile(example, "README.md", "exec"), {"__name__": "__main__"})
+
+
+def test_help_needs_none_of_the_heavy_packages():
+    heavy = ("torch", "numba", "numpy", "rich")
+    asked = (
+        "import sys, sparsespike.cli as cli\n"
+        "try: cli.main(['train', 'fashion-mnist', '--help'])\n"
+        f"except SystemExit: print([m for m in {heavy} if m in sys.modules], file=sys.stderr)"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", asked], capture_output=True, text=True, check=True
+    )
+    assert "--hidden" in found.stdout
+    assert found.stderr.strip() == "[]"
+
+
+def test_every_public_name_is_there_and_no_other():
+    assert set(ss.__all__) <= set(dir(ss))
+    for name in ss.__all__:
+        assert getattr(ss, name) is not None
+    with pytest.raises(AttributeError, match="module 'sparsespike' has no attribute 'Spike'"):
+        ss.Spike  # noqa: B018  # pyright: ignore[reportAttributeAccessIssue]

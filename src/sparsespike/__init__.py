@@ -2,15 +2,32 @@
 
 Sparse Spiking Gradient Descent (Perez-Nieves & Goodman, NeurIPS 2021) for PyTorch: events are lists,
 the forward pass is event-driven, gradients go only through neurons within B_th of threshold.
+
+Names are imported when they are first used: torch takes seconds, which `sparsespike --help` need not.
 """
 
-from sparsespike import data, losses
-from sparsespike.backends import use_backend
-from sparsespike.events import Spikes
-from sparsespike.layers.layer import Layer, Network
-from sparsespike.layers.linear import Linear
-from sparsespike.neurons import LIF, Readout
-from sparsespike.surrogates import ATan, Boxcar, FastSigmoid, Gaussian, Sigmoid, Surrogate, Triangle
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sparsespike import data, losses
+    from sparsespike.backends import use_backend
+    from sparsespike.events import Spikes
+    from sparsespike.layers.layer import Layer, Network
+    from sparsespike.layers.linear import Linear
+    from sparsespike.neurons import LIF, Readout
+    from sparsespike.surrogates import (
+        ATan,
+        Boxcar,
+        FastSigmoid,
+        Gaussian,
+        Sigmoid,
+        Surrogate,
+        Triangle,
+    )
 
 __version__ = "0.1.0"
 
@@ -32,3 +49,32 @@ __all__ = [
     "losses",
     "use_backend",
 ]
+
+_HOMES = {
+    "use_backend": "backends",
+    "Spikes": "events",
+    "Layer": "layers.layer",
+    "Network": "layers.layer",
+    "Linear": "layers.linear",
+    "LIF": "neurons",
+    "Readout": "neurons",
+    **dict.fromkeys(
+        ("ATan", "Boxcar", "FastSigmoid", "Gaussian", "Sigmoid", "Surrogate", "Triangle"),
+        "surrogates",
+    ),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    elif not name.startswith("_") and importlib.util.find_spec(f"{__name__}.{name}"):
+        value = importlib.import_module(f"{__name__}.{name}")
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value  # found at once from now on
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -47,7 +47,9 @@ def add_data(commands: Any) -> None:
 
 def _add_named(actions: Any, name: str, summary: str, run: Any) -> argparse.ArgumentParser:
     parser = add_command(actions, name, summary, run)
-    parser.add_argument("name", metavar="NAME", help="one of `sparsespike data list`, or a folder of stores")
+    parser.add_argument(
+        "name", metavar="NAME", help="one of `sparsespike data list`, or a folder of stores"
+    )
     add_data_folder(parser)
     return parser
 

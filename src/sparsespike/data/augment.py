@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
-from sparsespike.data.encode import MICROSECONDS, nearest_us
+from sparsespike.data.encode import MICROSECONDS, move_times
 from sparsespike.data.recordings import Recordings, Sensor
-from sparsespike.data.transform import Transform, flat, space
+from sparsespike.data.transform import Transform, space
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,10 @@ class UnitDrop(Transform):
         self, recordings: Recordings, sensor: Sensor, draw: np.random.Generator
     ) -> Recordings:
         """See `Transform`."""
-        alive = draw.random((len(recordings.label), math.prod(sensor)), np.float32) >= self.share
-        return recordings.kept(alive[_owner(recordings), recordings.unit])
+        n, n_units = len(recordings.label), math.prod(sensor)
+        alive = draw.random((n, n_units), np.float32) >= self.share
+        table = np.where(alive, np.arange(n_units, dtype=np.int32), np.int32(-1))
+        return recordings.mapped(table, np.arange(n))
 
 
 @dataclass(frozen=True)
@@ -82,8 +85,8 @@ class TimeJitter(Transform):
         self, recordings: Recordings, sensor: Sensor, draw: np.random.Generator
     ) -> Recordings:
         """See `Transform`."""
-        moved = draw.standard_normal(len(recordings.time), np.float32) * (self.sigma * MICROSECONDS)
-        return _at(recordings, recordings.time + moved.astype(np.float64))
+        normal = draw.standard_normal(len(recordings.time), np.float32)
+        return _at(recordings, jitter=normal * np.float32(self.sigma * MICROSECONDS))
 
 
 @dataclass(frozen=True)
@@ -103,8 +106,8 @@ class TimeShift(Transform):
         self, recordings: Recordings, sensor: Sensor, draw: np.random.Generator
     ) -> Recordings:
         """See `Transform`."""
-        moved = draw.uniform(-self.distance, self.distance, len(recordings.label)) * MICROSECONDS
-        return _at(recordings, recordings.time + moved[_owner(recordings)])
+        moved = draw.uniform(-self.distance, self.distance, len(recordings.label))
+        return _at(recordings, shift=moved * MICROSECONDS)
 
 
 @dataclass(frozen=True)
@@ -125,7 +128,7 @@ class TimeStretch(Transform):
     ) -> Recordings:
         """See `Transform`."""
         factor = draw.uniform(1 - self.share, 1 + self.share, len(recordings.label))
-        return _at(recordings, recordings.time * factor[_owner(recordings)])
+        return _at(recordings, factor=factor)
 
 
 @dataclass(frozen=True)
@@ -145,9 +148,16 @@ class UnitJitter(Transform):
         self, recordings: Recordings, sensor: Sensor, draw: np.random.Generator
     ) -> Recordings:
         """See `Transform`."""
-        shape = (len(space(sensor)), len(recordings.unit))
-        moved = np.rint(draw.standard_normal(shape, np.float32) * self.sigma).astype(np.int64)
-        return _moved(recordings, sensor, moved)
+        axes, n_events = len(space(sensor)), len(recordings.unit)
+        moved = np.rint(draw.standard_normal((n_events, axes), np.float32) * np.float32(self.sigma))
+        keep = np.empty(n_events, bool)
+        unit = np.empty_like(recordings.unit)
+        place = np.indices(sensor).reshape(len(sensor), -1)[-axes:].T.astype(np.int32)
+        sizes = np.array(space(sensor), np.int32)
+        _jitter(
+            recordings.unit, moved.astype(np.int32), np.ascontiguousarray(place), sizes, unit, keep
+        )
+        return recordings._replace(unit=unit).kept(keep)
 
 
 @dataclass(frozen=True)
@@ -171,9 +181,17 @@ class Shift(Transform):
         self, recordings: Recordings, sensor: Sensor, draw: np.random.Generator
     ) -> Recordings:
         """See `Transform`."""
-        shape = (len(space(sensor)), len(recordings.label))
+        axes = len(space(sensor))
+        shape = (len(recordings.label), axes)
         moved = draw.integers(-self.distance, self.distance, shape, endpoint=True)
-        return _moved(recordings, sensor, moved[:, _owner(recordings)])
+        # One line of the table for each way to move, of which there are few.
+        ways, row = np.unique(moved, axis=0, return_inverse=True)
+        where = np.indices(sensor).reshape(1, len(sensor), -1).repeat(len(ways), 0)
+        where[:, -axes:] += ways[:, :, None]
+        sizes = np.array(sensor)[None, :, None]
+        on = ((where >= 0) & (where < sizes)).all(1)
+        table = np.ravel_multi_index(tuple(where.swapaxes(0, 1)), sensor, mode="clip")
+        return recordings.mapped(np.where(on, table, -1).astype(np.int32), row.reshape(-1))
 
 
 def _check(transform: Any, holds: bool, expected: str) -> None:
@@ -181,25 +199,49 @@ def _check(transform: Any, holds: bool, expected: str) -> None:
         raise ValueError(f"{type(transform).__name__}: expected {expected}, found {transform}")
 
 
-def _owner(recordings: Recordings) -> NDArray[np.int64]:
-    """(n_events,) the recording of each event."""
-    return np.repeat(np.arange(len(recordings.label)), recordings.lengths)
+def _at(
+    recordings: Recordings,
+    factor: NDArray[np.float64] | None = None,
+    shift: NDArray[np.float64] | None = None,
+    jitter: NDArray[np.float32] | None = None,
+) -> Recordings:
+    """The recordings at other times, without the events whose time is before 0.
+
+    Args:
+        factor: (n,) of each recording's times; None for 1.
+        shift: (n,) added to them, microseconds; None for 0.
+        jitter: (n_events,) added to each event's; None for 0.
+    """
+    n = len(recordings.label)
+    unit, time, offset = move_times(
+        recordings.unit,
+        recordings.time,
+        recordings.offset,
+        np.ones(n) if factor is None else factor,
+        np.zeros(n) if shift is None else shift,
+        np.zeros(0, np.float32) if jitter is None else jitter,
+    )
+    return recordings._replace(unit=unit, time=time, offset=offset)
 
 
-def _at(recordings: Recordings, microseconds: NDArray[np.float64]) -> Recordings:
-    """The recordings with new times, without the events whose time is before 0."""
-    keep = microseconds >= 0
-    return recordings.kept(keep)._replace(time=nearest_us(microseconds[keep] / MICROSECONDS))
+@njit(cache=True, nogil=True)
+def _jitter(unit, moved, place, sizes, out_unit, keep):
+    """Moves each event by its own amount along the last axes of the sensor, and tells which stay on it.
 
-
-def _moved(recordings: Recordings, sensor: Sensor, moved: NDArray[np.int64]) -> Recordings:
-    """The recordings with events moved along the axes of space, without those off the sensor."""
-    where = list(np.unravel_index(recordings.unit, sensor))
-    keep = np.ones(len(recordings.unit), bool)
-    for axis, (by, size) in enumerate(
-        zip(moved, space(sensor), strict=True), len(sensor) - len(moved)
-    ):
-        where[axis] = where[axis] + by
-        keep &= (where[axis] >= 0) & (where[axis] < size)
-    unit = flat(tuple(x[keep] for x in where), sensor)
-    return recordings.kept(keep)._replace(unit=unit)
+    Args:
+        unit: (n_events,).
+        moved: (n_events, axes) units.
+        place: (N, axes), where each unit is.
+        sizes: (axes,) of the sensor.
+        out_unit, keep: (n_events,) written.
+    """
+    for e in range(len(unit)):
+        u = np.int64(unit[e])
+        to, stride, on = u, 1, True
+        for axis in range(len(sizes) - 1, -1, -1):
+            at = place[u, axis] + moved[e, axis]
+            on &= at >= 0 and at < sizes[axis]
+            to += moved[e, axis] * stride
+            stride *= sizes[axis]
+        keep[e] = on
+        out_unit[e] = to if on else 0

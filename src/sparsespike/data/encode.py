@@ -13,9 +13,14 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from sparsespike.backends.cpu.simd import lowest_bit
+
 Rounding = Literal["floor", "nearest"]
 
 MICROSECONDS = 1_000_000  # of a second
+# Bits are read word by word: with fewer events than this, sorting them is less work.
+WORDS_PER_EVENT = 16
+MOST_BITS_WORDS = 2**23  # 64 MiB
 
 
 def microseconds(dt: float) -> int:
@@ -66,6 +71,35 @@ def nearest_us(seconds: NDArray[np.floating]) -> NDArray[np.int64]:
 
 
 @njit(cache=True, nogil=True)
+def move_times(unit, time, offset, factor, shift, jitter):
+    """Events at other times, rounded half to even, without those that would be before 0.
+
+        time[e] factor[i] + shift[i] + jitter[e]        of event e of recording i
+
+    Args:
+        unit, time, offset: of the recordings, as in `Recordings`.
+        factor, shift: (n,) of each recording.
+        jitter: (n_events,), or empty for none.
+
+    Returns:
+        unit, time (int64) and offset.
+    """
+    out_unit, out_time = np.empty_like(unit), np.empty(len(time), np.int64)
+    out_offset = np.zeros_like(offset)
+    n = 0
+    for i in range(len(offset) - 1):
+        for e in range(offset[i], offset[i + 1]):
+            moved = time[e] * factor[i] + shift[i]
+            if len(jitter):
+                moved += jitter[e]
+            out_unit[n] = unit[e]
+            out_time[n] = np.int64(np.rint(moved))
+            n += moved >= 0
+        out_offset[i + 1] = n
+    return out_unit[:n], out_time[:n], out_offset
+
+
+@njit(cache=True, nogil=True)
 def step_of(time, dt, nearest):
     """The step of an event: floor(time / dt), or the nearest with ties to even, as `round` does.
 
@@ -87,8 +121,8 @@ def bin_events(
 ):
     """Bins the events of some samples into rows, row = i * steps + step, units ascending.
 
-    Two stable counting sorts per sample, by unit and then by step: O(events + n_units + steps)
-    each, whatever the order of the events. Stays inside the arrays even if a store is damaged.
+    Per sample, by whichever is less work: a table of bits, one for each (step, unit), or two stable
+    counting sorts. Both take events in any order; neither leaves its arrays if a store is damaged.
 
     Args:
         unit, time, offset: the store, as in `EventDataset`.
@@ -110,6 +144,10 @@ def bin_events(
         if start < 0 or stop < start or stop > len(unit):
             return 0, i
         longest = max(longest, stop - start)
+    n_words = (n_units + 63) // 64
+    # Without bits where the steps' bounds would pass 2^63, or the table its share of memory.
+    with_bits = steps < MOST_BITS_WORDS // n_words and dt < 2**62 // (steps + 1)
+    bits = np.zeros((steps if with_bits else 0, n_words), np.uint64)
     scratch = np.empty((3, longest), np.int64)
     unit_end = np.empty(n_units + 1, np.int64)
     step_end = np.empty(steps + 1, np.int64)
@@ -117,25 +155,94 @@ def bin_events(
     out_offset[0] = 0
     for i in range(len(sample)):
         start, stop = offset[sample[i]], offset[sample[i] + 1]
-        n_kept = _sort_events(
-            unit[start:stop], time[start:stop], dt, nearest, unit_end, step_end, scratch
-        )
+        its_unit, its_time = unit[start:stop], time[start:stop]
+        its_offset = out_offset[i * steps + 1 : (i + 1) * steps + 1]
+        before = n_out
+        if with_bits and bits.size < WORDS_PER_EVENT * (stop - start + 1):
+            n_kept = _set_bits(its_unit, its_time, dt, nearest, n_units, bits)
+            if n_kept >= 0:
+                n_out = _list_bits(bits, out_unit, n_out, its_offset)
+        else:
+            n_kept = _sort_events(its_unit, its_time, dt, nearest, unit_end, step_end, scratch)
+            if n_kept >= 0:
+                n_out = _list_sorted(scratch[0], step_end, out_unit, n_out, its_offset)
         if n_kept < 0:
             return 0, i
-        by_step = scratch[0]
-        k, before = 0, n_out
-        for step in range(steps):
-            last = -1
-            while k < step_end[step]:
-                if by_step[k] != last:
-                    last = by_step[k]
-                    out_unit[n_out] = last
-                    n_out += 1
-                k += 1
-            out_offset[i * steps + step + 1] = n_out
         n_clamped[i] = n_kept - (n_out - before)
         n_late[i] = stop - start - n_kept
     return n_out, -1
+
+
+@njit(cache=True, nogil=True)
+def first_time(step, dt, nearest):
+    """The earliest time whose step, by `step_of`, is `step`, or later; microseconds."""
+    if not nearest or step == 0:
+        return step * dt
+    twice = (2 * step - 1) * dt
+    half = twice // 2
+    # A tie belongs to the even of the two steps it lies between.
+    return half if twice % 2 == 0 and step % 2 == 0 else half + 1
+
+
+@njit(cache=True, nogil=True)
+def _set_bits(unit, time, dt, nearest, n_units, bits):
+    """Sets the bit of each event's (step, unit) in a table of zeros, (T, N / 64) uint64.
+
+    Returns:
+        The number of events of its steps; -1, with the table zero again, if a unit or time is out of range.
+    """
+    steps = bits.shape[0]
+    step, first, after = 0, first_time(0, dt, nearest), first_time(1, dt, nearest)
+    n_kept = 0
+    for e in range(len(unit)):
+        u, t = np.int64(unit[e]), np.int64(time[e])
+        if u < 0 or u >= n_units or t < 0:
+            bits[:] = 0
+            return -1
+        # Most events are of the step before them, and a division would take longer than the rest.
+        if t < first or t >= after:
+            step = step_of(t, dt, nearest)
+            if step < steps:
+                first, after = first_time(step, dt, nearest), first_time(step + 1, dt, nearest)
+            else:
+                first = after = 0
+        if step < steps:
+            bits[step, u >> 6] |= np.uint64(1) << np.uint64(u & 63)
+            n_kept += 1
+    return n_kept
+
+
+@njit(cache=True, nogil=True)
+def _list_bits(bits, out_unit, n_out, out_offset):
+    """Lists the units of each step, ascending, from `n_out` on, and leaves the table zero."""
+    for step in range(bits.shape[0]):
+        row = bits[step]
+        for w in range(len(row)):
+            word = row[w]
+            if word:
+                row[w] = 0
+                while word:
+                    out_unit[n_out] = 64 * w + lowest_bit(word)
+                    n_out += 1
+                    word &= word - np.uint64(1)
+        out_offset[step] = n_out
+    return n_out
+
+
+@njit(cache=True, nogil=True)
+def _list_sorted(by_step, step_end, out_unit, n_out, out_offset):
+    """Lists the units of each step, each once, from `n_out` on."""
+    k = 0
+    for step in range(len(out_offset)):
+        last = -1
+        while k < step_end[step]:
+            if by_step[k] != last:
+                last = by_step[k]
+                out_unit[n_out] = last
+                n_out += 1
+            k += 1
+        out_offset[step] = n_out
+    return n_out
 
 
 @njit(cache=True, nogil=True)

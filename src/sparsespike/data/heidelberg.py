@@ -69,7 +69,7 @@ def _convert(source: Source, split: str, path: Path, store: Path) -> None:
         stop = min(start + RECORDINGS_PER_PIECE, found.n)
         return hdf5.read(path, source.sensor[0], start, stop)
 
-    about = source.about("nearest", source.classes or found.classes)
+    about = source.about("nearest", found.classes or source.classes)
     convert(store, about, range(0, found.n, RECORDINGS_PER_PIECE), read_from, store.stem)
 
 

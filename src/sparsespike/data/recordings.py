@@ -73,8 +73,21 @@ class Recordings(NamedTuple):
         Args:
             keep: (n_events,) which events stay.
         """
-        before = np.concatenate([[0], np.cumsum(keep)])
-        return self._replace(unit=self.unit[keep], time=self.time[keep], offset=before[self.offset])
+        unit, time, offset = _keep(self.unit, self.time, self.offset, keep)
+        return self._replace(unit=unit, time=time, offset=offset)
+
+    def mapped(self, table: NDArray[np.int32], row: NDArray[np.int64] | None = None) -> Recordings:
+        """The recordings with other units, without the events whose unit has none.
+
+        Args:
+            table: (m, N), the new unit of each, or -1 for none.
+            row: (n,) in [0, m), which line holds for each recording; None for the first.
+        """
+        row = np.zeros(len(self.label), np.int64) if row is None else row
+        small = np.uint16 if table.max(initial=0) < 2**16 else np.int32
+        unit = np.empty(len(self.unit), small)
+        n, time, offset = _map(self.unit, self.time, self.offset, table, row, unit)
+        return self._replace(unit=unit[:n], time=time[:n], offset=offset)
 
 
 def checked_sensor(sensor: Sequence[int]) -> Sensor:
@@ -159,3 +172,34 @@ def _copy(unit, time, start, offset, out_unit, out_time):
         for k in range(n):
             target_unit[k] = source_unit[k]
             target_time[k] = source_time[k]
+
+
+@njit(cache=True, nogil=True)
+def _keep(unit, time, offset, keep):
+    out_unit, out_time = np.empty_like(unit), np.empty_like(time)
+    out_offset = np.zeros_like(offset)
+    n = 0
+    for i in range(len(offset) - 1):
+        for e in range(offset[i], offset[i + 1]):
+            # Written in any case, and counted if it stays: a branch would be guessed wrong too often.
+            out_unit[n] = unit[e]
+            out_time[n] = time[e]
+            n += keep[e]
+        out_offset[i + 1] = n
+    return out_unit[:n], out_time[:n], out_offset
+
+
+@njit(cache=True, nogil=True)
+def _map(unit, time, offset, table, row, out_unit):
+    out_time = np.empty_like(time)
+    out_offset = np.zeros_like(offset)
+    n = 0
+    for i in range(len(offset) - 1):
+        line = table[row[i]]
+        for e in range(offset[i], offset[i + 1]):
+            to = line[unit[e]]
+            out_unit[n] = to
+            out_time[n] = time[e]
+            n += to >= 0
+        out_offset[i + 1] = n
+    return n, out_time, out_offset

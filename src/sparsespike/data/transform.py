@@ -6,13 +6,11 @@ is in `augment`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sparsespike.data.encode import nearest_us
 from sparsespike.data.recordings import Recordings, Sensor
@@ -79,8 +77,8 @@ class FoldPolarity(Transform):
         self, recordings: Recordings, sensor: Sensor, draw: np.random.Generator
     ) -> Recordings:
         """See `Transform`."""
-        n_pixels = sensor[1] * sensor[2]
-        return recordings._replace(unit=recordings.unit % recordings.unit.dtype.type(n_pixels))
+        pixel = np.arange(sensor[1] * sensor[2], dtype=np.int32)
+        return recordings.mapped(np.tile(pixel, sensor[0])[None])
 
 
 @dataclass(frozen=True)
@@ -107,10 +105,10 @@ class OnePolarity(Transform):
         self, recordings: Recordings, sensor: Sensor, draw: np.random.Generator
     ) -> Recordings:
         """See `Transform`."""
-        n_pixels = sensor[1] * sensor[2]
-        return FoldPolarity()(
-            recordings.kept(recordings.unit // n_pixels == self.polarity), sensor, draw
-        )
+        pixel = np.arange(sensor[1] * sensor[2], dtype=np.int32)
+        table = np.full((sensor[0], len(pixel)), -1, np.int32)
+        table[self.polarity] = pixel
+        return recordings.mapped(table.reshape(1, -1))
 
 
 @dataclass(frozen=True)
@@ -141,10 +139,10 @@ class Pool(Transform):
         self, recordings: Recordings, sensor: Sensor, draw: np.random.Generator
     ) -> Recordings:
         """See `Transform`."""
-        where = np.unravel_index(recordings.unit, sensor)
-        n_kept = len(sensor) - len(space(sensor))
-        where = where[:n_kept] + tuple(x // self.size for x in where[n_kept:])
-        return recordings._replace(unit=flat(where, self.sensor(sensor)))
+        where = np.indices(sensor)
+        where[-len(space(sensor)) :] //= self.size
+        table = np.ravel_multi_index(tuple(where), self.sensor(sensor))
+        return recordings.mapped(table.reshape(1, -1).astype(np.int32))
 
 
 @dataclass(frozen=True)
@@ -183,9 +181,3 @@ def _camera(transform: Any, sensor: Sensor) -> Sensor:
 def space(sensor: Sensor) -> Sensor:
     """The axes one can move along: (H, W) of a camera, (N,) of anything else."""
     return sensor[-2:] if len(sensor) == 3 else sensor
-
-
-def flat(where: tuple[NDArray[Any], ...], sensor: Sensor) -> NDArray[Any]:
-    """Units of places on a sensor, in the type a store keeps them in."""
-    small = np.uint16 if math.prod(sensor) <= 2**16 else np.int32
-    return np.ravel_multi_index(where, sensor).astype(small)
