@@ -6,7 +6,9 @@ import hashlib
 import shutil
 import struct
 import tarfile
+import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import h5py
 import numpy as np
@@ -149,6 +151,23 @@ def test_a_conversion_goes_on_where_it_stopped(place, nmnist, monkeypatch):
     assert samples(data.load("nmnist", root=place)) == nmnist["train"]
     assert asked.count(0) == 3, "5 pieces of 23 recordings, of which 2 were there"
     assert not list((place / "nmnist").glob("*.parts"))
+
+
+def test_two_that_want_the_same_store_make_it_once(place, nmnist, monkeypatch):
+    write, written = library.nmnist.write, []
+
+    def counting(*given):
+        written.append(given)
+        time.sleep(0.2)
+        write(*given)
+
+    entry = dataclasses.replace(library.ENTRIES["nmnist"], write=counting)
+    monkeypatch.setitem(library.ENTRIES, "nmnist", entry)
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda _: data.load("nmnist", root=place), range(4)))
+    assert len(written) == 1
+    assert all(samples(one) == nmnist["train"] for one in found)
+    assert not list((place / "nmnist").glob("*.lock"))
 
 
 # ---- SHD and SSC -------------------------------------------------------------------------------

@@ -6,10 +6,11 @@ conversion that was stopped goes on where it was, and memory holds a few pieces 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import TypeVar
@@ -22,6 +23,11 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+
+try:
+    import fcntl
+except ImportError:  # Windows, where two at once do the work twice, and the last one's store stays
+    fcntl = None
 
 from sparsespike.data import store
 from sparsespike.data.recordings import Recordings
@@ -40,7 +46,7 @@ def convert(
     """Writes a store of all pieces, in their order.
 
     Args:
-        path: the store, replaced if it exists; its folder is made if missing.
+        path: the store, replaced if it exists.
         about: of the recordings; the events that `read` drops are added to its `n_dropped`.
         pieces: what to read, each some recordings: file names, ranges. At least one.
         read: gives the recordings of a piece; runs in several threads at once.
@@ -54,7 +60,7 @@ def convert(
     if not pieces:
         raise ValueError(f"{path}: expected recordings to convert, found none")
     parts = path.with_name(f"{path.name}.{origin}.parts")
-    parts.mkdir(parents=True, exist_ok=True)
+    parts.mkdir(exist_ok=True)
 
     def done(number: int) -> Path:
         part = parts / f"{number:06}"
@@ -79,6 +85,22 @@ def convert(
     recordings = [recordings for recordings, _ in mapped]
     store.write(path, recordings, dataclasses.replace(about, n_dropped=n_dropped))
     shutil.rmtree(parts)
+
+
+@contextlib.contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Waits until no other process or thread makes the store `path`; a dead one's claim ends with it.
+
+    Who waited finds the store made, and has to look. The folder is made if missing.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    claim = path.with_name(f"{path.name}.lock")
+    with open(claim, "w") as file:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+    if path.exists():
+        claim.unlink(missing_ok=True)
 
 
 def _bar() -> Progress:

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from sparsespike.data.catalogue import Source
 from sparsespike.data.convert import convert
-from sparsespike.data.dataset import EventDataset
 from sparsespike.data.formats import aedat3
 from sparsespike.data.recordings import Recordings
 
@@ -29,8 +28,8 @@ def find(source: Source, split: str, folder: Path) -> Path | None:
     return folder / ARCHIVE if (folder / ARCHIVE).is_file() else None
 
 
-def read(source: Source, split: str, where: Path, store: Path) -> EventDataset:
-    """One split, converted to a store and opened.
+def write(source: Source, split: str, where: Path, store: Path) -> None:
+    """Converts one split to a store.
 
     Args:
         source: what is known of the dataset.
@@ -42,21 +41,20 @@ def read(source: Source, split: str, where: Path, store: Path) -> EventDataset:
         ValueError: if a file or the archive is damaged, naming it.
         OSError: if a file is missing, or cannot be read or written.
     """
-    store.parent.mkdir(parents=True, exist_ok=True)
     if where.is_file():
         unpacked = store.with_name(f"{store.name}.unpacked")
         try:
             _unpack(where, unpacked)
-            return read(source, split, unpacked / FOLDER, store)
+            write(source, split, unpacked / FOLDER, store)
         finally:
             shutil.rmtree(unpacked, ignore_errors=True)
+        return
     names = [line.strip() for line in (where / _list(split)).read_text().splitlines()]
 
     def contents(name: str) -> Recordings:
         return aedat3.read_file(where / name, source.sensor, source.n_classes)
 
     convert(store, source.about("nearest"), [name for name in names if name], contents, store.stem)
-    return EventDataset.open(store)
 
 
 def _list(split: str) -> str:

@@ -15,7 +15,6 @@ from typing import IO
 
 from sparsespike.data.catalogue import Source
 from sparsespike.data.convert import convert
-from sparsespike.data.dataset import EventDataset
 from sparsespike.data.formats import hdf5
 from sparsespike.data.recordings import Recordings
 
@@ -33,8 +32,8 @@ def find(source: Source, split: str, folder: Path) -> Path | None:
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
-def read(source: Source, split: str, where: Path, store: Path) -> EventDataset:
-    """One split, converted to a store and opened.
+def write(source: Source, split: str, where: Path, store: Path) -> None:
+    """Converts one split to a store.
 
     Args:
         source: what is known of the dataset.
@@ -46,7 +45,6 @@ def read(source: Source, split: str, where: Path, store: Path) -> EventDataset:
         ValueError: if the file is damaged, or has another number of recordings than published.
         OSError: if a file cannot be read or written.
     """
-    store.parent.mkdir(parents=True, exist_ok=True)
     if where.suffix == ".h5":
         _convert(source, split, where, store)
     else:
@@ -56,7 +54,6 @@ def read(source: Source, split: str, where: Path, store: Path) -> EventDataset:
             _convert(source, split, unpacked, store)
         finally:
             unpacked.unlink(missing_ok=True)
-    return EventDataset.open(store)
 
 
 def _convert(source: Source, split: str, path: Path, store: Path) -> None:

@@ -21,14 +21,13 @@ def find(source: Source, split: str, folder: Path) -> Path | None:
     return folder if all((folder / f.name).is_file() for f in source.splits[split]) else None
 
 
-def read(source: Source, split: str, folder: Path, target: Path) -> EventDataset:
+def read(source: Source, split: str, folder: Path) -> EventDataset:
     """One split, encoded.
 
     Args:
         source: what is known of the dataset.
         split: "train" or "test".
         folder: as found.
-        target: not used, see above.
 
     Raises:
         ValueError: if a file is damaged or another dataset's, naming it.

@@ -16,6 +16,7 @@ from typing import BinaryIO, NamedTuple
 
 from sparsespike.data import catalogue, gesture, heidelberg, images, nmnist
 from sparsespike.data.catalogue import File, Source
+from sparsespike.data.convert import alone
 from sparsespike.data.dataset import EventDataset
 from sparsespike.data.download import data_folder, fetch
 from sparsespike.recipe import nearest
@@ -31,15 +32,16 @@ class Entry:
     Attributes:
         source: what is known of it.
         find: the file or folder that holds a split, if it is in a folder; else None.
-        read: (source, split, what was found, path of the store) -> the split; writes the store if the
-            recordings are converted, and leaves it if they are encoded anew each time.
+        write: converts the split that was found to a store; None for images.
+        encode: gives the split that was found, encoded anew each time; None for recordings.
         folders: where else its files may be.
         advice: another way to them than its addresses.
     """
 
     source: Source
     find: Callable[[Source, str, Path], Path | None]
-    read: Callable[[Source, str, Path, Path], EventDataset]
+    write: Callable[[Source, str, Path, Path], None] | None = None
+    encode: Callable[[Source, str, Path], EventDataset] | None = None
     folders: tuple[Path, ...] = ()
     advice: str = ""
 
@@ -58,20 +60,20 @@ class Listing(NamedTuple):
 _FASHION = Entry(
     catalogue.FASHION_MNIST,
     images.find,
-    images.read,
-    (Path("/usr/share/datasets/fashion-mnist"),),
-    "apt-get install dataset-fashion-mnist",
+    encode=images.read,
+    folders=(Path("/usr/share/datasets/fashion-mnist"),),
+    advice="apt-get install dataset-fashion-mnist",
 )
 _ENTRIES = (
     _FASHION,
     replace(_FASHION, source=catalogue.FASHION_SAMPLE, folders=(images.SAMPLE_FOLDER,)),
-    Entry(catalogue.MNIST, images.find, images.read),
-    Entry(catalogue.NMNIST, nmnist.find, nmnist.read),
-    Entry(catalogue.NMNIST_SMALL, nmnist.find, nmnist.read),
-    Entry(catalogue.SHD, heidelberg.find, heidelberg.read),
-    Entry(catalogue.SSC, heidelberg.find, heidelberg.read),
-    Entry(catalogue.FSDD_SPIKES, heidelberg.find, heidelberg.read),
-    Entry(catalogue.DVS_GESTURE, gesture.find, gesture.read),
+    Entry(catalogue.MNIST, images.find, encode=images.read),
+    Entry(catalogue.NMNIST, nmnist.find, nmnist.write),
+    Entry(catalogue.NMNIST_SMALL, nmnist.find, nmnist.write),
+    Entry(catalogue.SHD, heidelberg.find, heidelberg.write),
+    Entry(catalogue.SSC, heidelberg.find, heidelberg.write),
+    Entry(catalogue.FSDD_SPIKES, heidelberg.find, heidelberg.write),
+    Entry(catalogue.DVS_GESTURE, gesture.find, gesture.write),
 )
 ENTRIES = {entry.source.name: entry for entry in _ENTRIES}
 
@@ -109,9 +111,14 @@ def load(
         where = _find(entry, split, root)
         assert where is not None
     target = _store_folder(name, root) / f"{split}-{_mark(where)}.events"
-    if target.exists():
-        return EventDataset.open(target)
-    return entry.read(entry.source, split, where, target)
+    if entry.encode is not None:
+        return entry.encode(entry.source, split, where)
+    assert entry.write is not None
+    if not target.exists():
+        with alone(target):
+            if not target.exists():
+                entry.write(entry.source, split, where, target)
+    return EventDataset.open(target)
 
 
 def available() -> list[str]:

@@ -17,7 +17,6 @@ from typing import IO
 
 from sparsespike.data.catalogue import Source
 from sparsespike.data.convert import convert
-from sparsespike.data.dataset import EventDataset
 from sparsespike.data.formats import nmnist
 from sparsespike.data.recordings import Recordings
 
@@ -42,8 +41,8 @@ def find(source: Source, split: str, folder: Path) -> Path | None:
     return next((path for path in archives if _holds(path, split)), None)
 
 
-def read(source: Source, split: str, where: Path, store: Path) -> EventDataset:
-    """One split, converted to a store and opened.
+def write(source: Source, split: str, where: Path, store: Path) -> None:
+    """Converts one split to a store.
 
     Args:
         source: what is known of the dataset.
@@ -75,9 +74,7 @@ def read(source: Source, split: str, where: Path, store: Path) -> EventDataset:
 
     starts = range(0, len(labelled), FILES_PER_PIECE)
     pieces = [labelled[start : start + FILES_PER_PIECE] for start in starts]
-    store.parent.mkdir(parents=True, exist_ok=True)
     convert(store, source.about("nearest"), pieces, contents, store.stem)
-    return EventDataset.open(store)
 
 
 def _label(name: str, split: str) -> list[int]:
