@@ -228,3 +228,73 @@ def test_the_public_example_runs():
     loader = EventLoader(train, batch_size=256, shuffle=True, seed=0)
     assert len(loader) == 24
     assert sum(len(label) for _, label in loader) == 6000
+
+
+# ---- rounding ----------------------------------------------------------------------------------
+
+
+@given(
+    step=st.integers(0, 10**6),
+    dt=st.integers(1, 10**7),
+    nearest=st.booleans(),
+    by=st.integers(0, 3),
+)
+def test_the_first_time_of_a_step_is_where_its_rounding_begins(step, dt, nearest, by):
+    first = encode.first_time(step, dt, nearest)
+    assert encode.step_of(first, dt, nearest) >= step
+    assert first == 0 or encode.step_of(first - 1, dt, nearest) < step
+    inside = min(first + by, encode.first_time(step + 1, dt, nearest) - 1)
+    if inside >= first:
+        assert encode.step_of(inside, dt, nearest) == step
+
+
+@given(
+    seed=st.integers(0, 2**32),
+    n_units=st.sampled_from([1, 63, 64, 65, 3000]),
+    steps=st.sampled_from([1, 7, 200]),
+    dt=st.sampled_from([1, 3, 1000]),
+    nearest=st.booleans(),
+    ordered=st.booleans(),
+)
+@settings(deadline=None, max_examples=100)
+def test_bits_and_sorting_bin_alike(seed, n_units, steps, dt, nearest, ordered):
+    rng = np.random.default_rng(seed)
+    # Many events take the table of bits, the same ones spread over samples of one or two are sorted.
+    n = int(rng.integers(1, 400))
+    unit = rng.integers(0, n_units, n).astype(np.int32)
+    time = rng.integers(0, steps * dt + 2 * dt, n)
+    time = np.sort(time) if ordered else time
+    found = []
+    for sort in (False, True):
+        bits = np.zeros((steps, (n_units + 63) // 64), np.uint64)
+        scratch, ends = np.empty((3, n), np.int64), np.empty(steps + 1, np.int64)
+        out, offset = np.zeros(n, np.int32), np.zeros(steps, np.int64)
+        if sort:
+            kept = encode._sort_events(
+                unit, time, dt, nearest, np.empty(n_units + 1, np.int64), ends, scratch
+            )
+            count = encode._list_sorted(scratch[0], ends, out, 0, offset)
+        else:
+            kept = encode._set_bits(unit, time, dt, nearest, n_units, bits)
+            count = encode._list_bits(bits, out, 0, offset)
+            assert not bits.any(), "left as it was found"
+        found.append((kept, count, out[:count].tolist(), offset.tolist()))
+    assert found[0] == found[1]
+    steps_of = [encode.step_of(t, dt, nearest) for t in time]
+    assert found[0][0] == sum(step < steps for step in steps_of)
+
+
+def test_seconds_in_half_precision_keep_their_step_to_half_a_microsecond():
+    """Of SHD's times, which are float16, rounding to microseconds moves few to another step."""
+    seconds = np.arange(2**15, dtype=np.uint16).view(np.float16)
+    seconds = seconds[np.isfinite(seconds) & (seconds < 2)]
+    stored = encode.nearest_us(seconds)
+    moved = []
+    for dt in (1000, 2000):
+        for value, time in zip(seconds.tolist(), stored.tolist(), strict=True):
+            exact = round(Fraction(value) * 10**6 / dt)
+            if encode.step_of(time, dt, True) != exact:
+                moved.append((dt, value))
+                distance = abs(Fraction(value) * 10**6 - (2 * exact + 1) * dt // 2)
+                assert min(distance, abs(distance - dt)) <= 0.5
+    assert len(moved) == 9, "of 2 x 16,384 times"

@@ -128,6 +128,92 @@ def test_a_truncated_file_is_a_value_error(tmp_path, keep):
         EventDataset.open(path)
 
 
+def rich_dataset(n=12, seed=0) -> EventDataset:
+    plain = drawn(n, seed=seed)
+    return EventDataset.from_arrays(
+        plain.unit,
+        plain.time,
+        plain.offset,
+        plain.label,
+        n_units=8,
+        n_classes=3,
+        sensor=(2, 2, 2),
+        classes=("a", "b", "ç"),
+        meta={"speaker": np.arange(n), "age": np.arange(n)[::-1] - 5},
+    )
+
+
+def test_what_else_is_known_is_kept(tmp_path):
+    events = rich_dataset()
+    events.save(tmp_path / "events")
+    opened = EventDataset.open(tmp_path / "events")
+    assert_same(opened, events)
+    assert (opened.about.sensor, opened.about.classes) == ((2, 2, 2), ("a", "b", "ç"))
+    assert list(opened.meta) == ["age", "speaker"]
+    assert opened.subset([3, 0]).meta["age"].tolist() == [3, 6]
+    opened.verify()
+
+
+@pytest.mark.parametrize("piece", [1, 7, 10**6])
+@pytest.mark.parametrize("time_scale", [1, 10**8], ids=["int32", "int64"])
+def test_parts_are_written_one_after_the_other(tmp_path, monkeypatch, piece, time_scale):
+    monkeypatch.setattr(store, "PIECE", piece)
+    whole = drawn(12, time_scale=time_scale)
+    parts = [drawn(12), whole, whole.subset([]), whole.subset([5, 2])]
+    store.write(tmp_path / "joined", [part.recordings() for part in parts], whole.about)
+    found = EventDataset.open(tmp_path / "joined")
+    assert found.time.dtype == (np.int32 if time_scale == 1 else np.int64)
+    for name in ("unit", "time", "label"):
+        expected = np.concatenate([getattr(part, name) for part in parts])
+        np.testing.assert_array_equal(getattr(found, name), expected)
+    lengths = np.concatenate([np.diff(part.offset) for part in parts])
+    np.testing.assert_array_equal(np.diff(found.offset), lengths)
+    found.verify()
+
+
+def test_every_flipped_bit_is_found_by_verifying(tmp_path):
+    path = tmp_path / "events"
+    rich_dataset(4).save(path)
+    raw = path.read_bytes()
+    assert len(raw) < 2_000
+    # Two bits of a byte stand for its eight; of a checksum's digit, one changes its case alone.
+    for place in range(len(raw)):
+        for bit in (0, 6):
+            flipped = bytearray(raw)
+            flipped[place] ^= 1 << bit
+            path.write_bytes(flipped)
+            with pytest.raises(ValueError, match="damaged"):
+                EventDataset.open(path).verify()
+    path.write_bytes(raw)
+    EventDataset.open(path).verify()
+
+
+def test_a_file_of_an_older_format_says_so(tmp_path):
+    arrays = {name: getattr(drawn(), name) for name in store.DTYPES}
+    header = {"format": "sparsespike events 1", "name": "x"}
+    safetensors.numpy.save_file(arrays, tmp_path / "old", header)
+    with pytest.raises(ValueError, match=r"expected the format 'sparsespike events 2', found '.*1'"):
+        EventDataset.open(tmp_path / "old")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("sensor", (2, 2, 3)),
+        ("sensor", (4, 2)),
+        ("classes", ("a", "b")),
+        ("meta 'speaker'", np.zeros(11, np.int64)),
+        ("meta 'speaker'", np.zeros(12)),
+    ],
+)
+def test_bad_facts_are_named(name, value):
+    plain = drawn(12)
+    given_ = {"meta": {"speaker": value}} if name.startswith("meta") else {name: value}
+    arrays = (plain.unit, plain.time, plain.offset, plain.label)
+    with pytest.raises(ValueError, match=f"^{name}: expected"):
+        EventDataset.from_arrays(*arrays, n_units=8, n_classes=3, **given_)
+
+
 @given(bit=st.integers(0, 8 * 3000), kept=st.booleans())
 @settings(deadline=None, max_examples=200)
 def test_a_bit_flip_is_a_value_error_or_valid_spikes(tmp_path_factory, bit, kept):

@@ -133,8 +133,9 @@ def verify(path: Path) -> None:
         OSError: if it cannot be opened.
     """
     recordings, about, expected = _mapped(path)
-    found = _start_of_checksum(about)
-    for column in _columns([recordings]).values():
+    columns = _columns([recordings])
+    found = _start_of_checksum(about, columns)
+    for column in columns.values():
         for piece in _pieces(column):
             found = zlib.crc32(piece, found)
     if f"{found:08x}" != expected:
@@ -160,7 +161,7 @@ def write(path: Path, parts: Sequence[Recordings], about: About) -> None:
         with open(beside, "wb") as file:
             # The checksum is known last: until then, one of the same length keeps its place.
             file.write(_header(columns, about, "0" * 8))
-            checksum = _start_of_checksum(about)
+            checksum = _start_of_checksum(about, columns)
             for column in columns.values():
                 for piece in _pieces(column):
                     file.write(piece)
@@ -221,17 +222,17 @@ def _header(columns: dict[str, Column], about: About, checksum: str) -> bytes:
         size = sum(map(len, arrays))
         start, end = end, end + size * np.dtype(dtype).itemsize
         entries[name] = {"dtype": STORED_AS[dtype], "shape": [size], "data_offsets": [start, end]}
-    text = json.dumps(entries).encode()
+    text = json.dumps(entries, ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text
 
 
 def _about_text(about: About) -> str:
-    return json.dumps(asdict(about))
+    return json.dumps(asdict(about), ensure_ascii=False)
 
 
-def _start_of_checksum(about: About) -> int:
-    return zlib.crc32(_about_text(about).encode())
+def _start_of_checksum(about: About, columns: dict[str, Column]) -> int:
+    return zlib.crc32(json.dumps([_about_text(about), list(columns)]).encode())
 
 
 def _mapped(path: Path) -> tuple[Recordings, About, str]:
