@@ -38,8 +38,8 @@ def sensor_of(path: Path) -> Sensor:
         ValueError, OSError: as `read`.
     """
     _check(path)
-    with _decoder([path], None) as answer:
-        return _sensor(path, answer)
+    with _decoder() as decoder:
+        return _sensor(path, _asked(decoder, path, None))
 
 
 def read(files: Sequence[tuple[Path, int]], sensor: Sensor) -> Recordings:
@@ -65,21 +65,30 @@ def read(files: Sequence[tuple[Path, int]], sensor: Sensor) -> Recordings:
         _check(path)
     units, times = [np.empty(0, np.int32)], [np.empty(0, np.int64)]
     offset = np.zeros(len(files) + 1, np.int64)
-    with _decoder([path for path, _ in files], sensor) as answer:
+    with _decoder() as decoder:
         for i, (path, _) in enumerate(files):
-            found = _sensor(path, answer)
-            if found != sensor:
-                raise ValueError(f"{path}: expected the sensor {sensor}, found {found}")
-            events = _events(path, answer)
-            p, y, x = (events[name].astype(np.int32) for name in "pyx")
-            units.append((p * sensor[1] + y) * sensor[2] + x)
-            first = events["t"].min(initial=2**64 - 1)
-            times.append((events["t"] - first).astype(np.int64))
-            if (times[-1] < 0).any():
-                raise ValueError(f"{path}: expected times within 2^63 us, found more")
-            offset[i + 1] = offset[i] + len(events)
+            unit, time = _recording(decoder, path, sensor)
+            units.append(unit)
+            times.append(time)
+            offset[i + 1] = offset[i] + len(unit)
     label = np.array([label for _, label in files], np.int64)
     return Recordings(np.concatenate(units), np.concatenate(times), offset, label, {})
+
+
+def _recording(
+    decoder: subprocess.Popen[bytes], path: Path, sensor: Sensor
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    answer = _asked(decoder, path, sensor)
+    found = _sensor(path, answer)
+    if found != sensor:
+        raise ValueError(f"{path}: expected the sensor {sensor}, found {found}")
+    events = _events(path, answer)
+    p, y, x = (events[name].astype(np.int32) for name in "pyx")
+    first = events["t"].min(initial=2**64 - 1)
+    time = (events["t"] - first).astype(np.int64)
+    if (time < 0).any():
+        raise ValueError(f"{path}: expected times within 2^63 us, found more")
+    return (p * sensor[1] + y) * sensor[2] + x, time
 
 
 def _check(path: Path) -> None:
@@ -123,8 +132,8 @@ def _check_words(path: Path, file: BinaryIO) -> None:
 
 
 @contextlib.contextmanager
-def _decoder(paths: Sequence[Path], sensor: Sensor | None) -> Iterator[IO[bytes]]:
-    """A decoder at work, and what it answers: sensors, or events where a sensor is given."""
+def _decoder() -> Iterator[subprocess.Popen[bytes]]:
+    """A decoder at work."""
     process = subprocess.Popen(
         [sys.executable, "-P", str(DECODER)],
         stdin=subprocess.PIPE,
@@ -133,21 +142,24 @@ def _decoder(paths: Sequence[Path], sensor: Sensor | None) -> Iterator[IO[bytes]
         # NumPy's own threads take addresses, which are what the decoder is limited in.
         env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
     )
-    assert process.stdin is not None
-    assert process.stdout is not None
     try:
-        size = sensor and [sensor[2], sensor[1]]
-        asked = {"paths": [str(path) for path in paths], "events": bool(sensor), "size": size}
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.write(json.dumps(asked).encode() + b"\n")
-            process.stdin.close()
-        yield process.stdout
+        yield process
     finally:
         process.kill()
-        process.stdout.close()
         with contextlib.suppress(BrokenPipeError):
-            process.stdin.close()
-        process.wait()
+            process.communicate()
+
+
+def _asked(process: subprocess.Popen[bytes], path: Path, sensor: Sensor | None) -> IO[bytes]:
+    """What a decoder answers of a file: its sensor; where one is given, its events as well."""
+    size = sensor and [sensor[2], sensor[1]]
+    asked = {"path": str(path), "events": bool(sensor), "size": size}
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with contextlib.suppress(BrokenPipeError):  # it ended, as its missing answer will say
+        process.stdin.write(json.dumps(asked).encode() + b"\n")
+        process.stdin.flush()
+    return process.stdout
 
 
 def _sensor(path: Path, answer: IO[bytes]) -> Sensor:

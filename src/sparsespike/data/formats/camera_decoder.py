@@ -2,10 +2,10 @@
 
 A damaged file may end this process, take its memory or panic inside faery; never the user's.
 
-In, as one line of JSON: the paths, whether their events are wanted, and the (width, height) where a
-header of Prophesee's has none, or null. Out, for each path: a line of
-JSON, its sensor or an error; then, if wanted, packets: the number of events (int64) and these, `EVENT`;
--1 ends them, -2 says that an error follows, a line of JSON.
+In, a line of JSON for each file: its path, whether its events are wanted, and the (width, height) where a
+header of Prophesee's has none, or null. Out, a line of JSON: its sensor, or an error; then, if wanted,
+packets: the number of events (int64) and these, `EVENT`; -1 ends them, -2 says that an error follows, a
+line of JSON.
 """
 
 from __future__ import annotations
@@ -26,18 +26,20 @@ MEMORY = 2**32  # bytes of addresses, a packet and what it unpacks to among them
 
 
 def main() -> None:
-    """Answers one line of standard input on standard output."""
+    """Answers the lines of standard input, until it ends."""
     with contextlib.suppress(
         ImportError
     ):  # where there is none, a claim may take memory for a while
         import resource
 
-        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, hard))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-    asked = json.loads(sys.stdin.readline())
-    for path in asked["paths"]:
-        _answer(path, asked["events"], asked["size"] and tuple(asked["size"]), sys.stdout.buffer)
+        for what, wanted in ((resource.RLIMIT_AS, MEMORY), (resource.RLIMIT_CORE, 0)):
+            hard = resource.getrlimit(what)[1]
+            soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+            resource.setrlimit(what, (soft, hard))
+    for line in sys.stdin:
+        asked = json.loads(line)
+        size = asked["size"] and tuple(asked["size"])
+        _answer(asked["path"], asked["events"], size, sys.stdout.buffer)
 
 
 def _answer(path: str, with_events: bool, size: Size, out: BinaryIO) -> None:
@@ -47,9 +49,10 @@ def _answer(path: str, with_events: bool, size: Size, out: BinaryIO) -> None:
         width, height = next(packets)
         out.write(json.dumps({"sensor": [2, height, width]}).encode() + b"\n")
         begun = True
-        for packet in packets if with_events else ():
-            out.write(len(packet).to_bytes(8, "little", signed=True) + packet.tobytes())
-        out.write((-1).to_bytes(8, "little", signed=True))
+        if with_events:
+            for packet in packets:
+                out.write(len(packet).to_bytes(8, "little", signed=True) + packet.tobytes())
+            out.write((-1).to_bytes(8, "little", signed=True))
     # faery's panics are no `Exception`.
     except BaseException as error:
         if begun:

@@ -88,10 +88,30 @@ def read(path: Path, n_units: int, start: int = 0, stop: int | None = None) -> R
         meta = {"speaker": _column(path, file, SPEAKER, start, stop)} if SPEAKER in file else {}
         time, offset = _lists(path, file, TIMES, "f", start, stop)
         unit, unit_offset = _lists(path, file, UNITS, "iu", start, stop)
-    differ = offset != unit_offset
+    _check_units(path, start, unit, unit_offset, offset, n_units)
+    try:
+        with np.errstate(
+            invalid="ignore"
+        ):  # NaN of either kind is refused, without a warning before
+            time = nearest_us(time)
+    except ValueError as error:
+        raise ValueError(f"{path}: {TIMES}: {error}") from error
+    return Recordings(unit, time, offset, label, meta)
+
+
+def _check_units(
+    path: Path,
+    start: int,
+    unit: NDArray[Any],
+    found: NDArray[np.int64],
+    offset: NDArray[np.int64],
+    n_units: int,
+) -> None:
+    """Compares units and their bounds with N and the bounds of the times."""
+    differ = found != offset
     if differ.any():
         i = int(differ.argmax()) - 1
-        n_times, n_found = np.diff(offset)[i], np.diff(unit_offset)[i]
+        n_times, n_found = np.diff(offset)[i], np.diff(found)[i]
         raise ValueError(
             f"{path}: recording {start + i}: expected as many units as times, {n_times}, found {n_found}"
         )
@@ -99,11 +119,6 @@ def read(path: Path, n_units: int, start: int = 0, stop: int | None = None) -> R
         raise ValueError(
             f"{path}: {UNITS}: expected units in [0, {n_units}), found {unit.min()} to {unit.max()}"
         )
-    try:
-        time = nearest_us(time)
-    except ValueError as error:
-        raise ValueError(f"{path}: {TIMES}: {error}") from error
-    return Recordings(unit, time, offset, label, meta)
 
 
 # What the library raises of a damaged file, in its many places.

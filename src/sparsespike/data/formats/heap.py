@@ -52,6 +52,12 @@ def lists(
     raw = np.asarray(np.memmap(path, np.uint8, "r"))
     places = _places(where, raw, dataset, start, stop)
     offset = np.concatenate([[0], np.cumsum(places["length"], dtype=np.int64)])
+    # Lists of a damaged file may share their bytes, and then hold more than the file.
+    if offset[-1] * dtype.itemsize > len(raw):
+        raise ValueError(
+            f"{where}: expected lists of at most {len(raw):,} bytes, the file's, found {offset[-1]:,} "
+            f"entries of {dtype.itemsize} bytes"
+        )
     collections: dict[int, Objects] = {}
     pieces = [np.empty(0, dtype)]
     for i, (length, collection, index) in enumerate(places.tolist(), start):
