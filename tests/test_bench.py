@@ -24,6 +24,9 @@ from sparsespike.bench.baselines import (
 )
 from sparsespike.bench.peers import PEERS
 from sparsespike.bench.trial import Refusal
+from sparsespike.evaluate import load_run
+from sparsespike.train import train
+from training import QUICK, Listener
 
 DENSE = tuple(DENSE_LAYERS)
 NEURONS = {
@@ -153,6 +156,18 @@ def test_peer_equals_its_twin_and_takes_a_step(name: str, recipe: str) -> None:
     phases = step.trial(name).phases
     gradients = [weight.grad for weight in phases["backward"](phases["forward"](None))]
     assert all(bool(grad.count_nonzero()) for grad in gradients)
+
+
+def test_a_step_of_a_trained_network(tmp_path) -> None:
+    train(dataclasses.replace(QUICK, epochs=1), tmp_path, progress=Listener())
+    case = StepBench(trained=tmp_path, batch_size=8).case()
+    net, *_ = load_run(tmp_path)
+    assert case.about()["source"] == "fashion-mnist-sample, trained 1 epochs"
+    assert case.about()["sizes"] == [784, 20, 15, 10]
+    for found, expected in zip(case.net.parameters(), net.parameters(), strict=True):
+        assert torch.equal(found, expected)
+    with pytest.raises(ValueError, match="b_th: expected none with a trained network"):
+        StepBench(trained=tmp_path, b_th=0.1).case()
 
 
 def test_peer_refuses_a_surrogate_that_it_lacks() -> None:

@@ -30,6 +30,7 @@ from sparsespike.bench.gate import EXACT, HEAD_SAMPLES, HEAD_STEPS, relative_err
 from sparsespike.bench.layer import LayerCase
 from sparsespike.bench.peers import PEERS, DenseLayer, layer_of
 from sparsespike.bench.trial import OURS, Device, Method, Trial, backend_on
+from sparsespike.evaluate import load_run
 from sparsespike.events import Spikes
 from sparsespike.layers.layer import Network
 from sparsespike.neurons import LIF, Readout
@@ -43,6 +44,7 @@ class StepBench:
     Attributes:
         recipe: gives dataset, network, loss and batch size; where the dataset is not on this
             machine, the embedded sample of it is taken.
+        trained: instead of the recipe's initial network, the trained one in this folder of a run.
         data: folder of the datasets.
         neurons: units of each hidden layer, >= 1; None for the recipe's.
         batch_size: samples, >= 1; None for the recipe's.
@@ -56,6 +58,7 @@ class StepBench:
     """
 
     recipe: str = "fashion-mnist"
+    trained: Path | None = None
     data: Path | None = None
     neurons: int | None = None
     batch_size: int | None = None
@@ -79,7 +82,15 @@ class StepBench:
         Raises:
             ValueError, OSError: if recipe or data cannot be had.
         """
-        recipe = recipes.load(self.recipe)
+        net, source = None, "initial network"
+        if self.trained is None:
+            recipe = recipes.load(self.recipe)
+        else:
+            for name in ("neurons", "b_th"):
+                if getattr(self, name) is not None:
+                    raise ValueError(f"{name}: expected none with a trained network, which has its own")
+            net, recipe, about = load_run(self.trained)
+            source = f"trained {about['epoch']} epochs"
         changed: dict[str, Any] = {"seed": self.seed}
         if self.neurons is not None:
             changed["hidden"] = (self.neurons,) * len(recipe.hidden)
@@ -92,9 +103,10 @@ class StepBench:
             raise ValueError(f'reset: expected "subtract", found {recipe.reset!r}')
         dataset = inputs.load_or_sample(recipe, self.data)
         spikes, label = inputs.batch(dataset, recipe, recipe.batch_size, self.seed)
-        net = recipe.network(dataset.n_units, dataset.n_classes)
+        net = recipe.network(dataset.n_units, dataset.n_classes) if net is None else net
         where = self.device, backend_on(self.device)
-        return StepCase(dataset.name, len(dataset), recipe, net, spikes, label, *where)
+        named = f"{dataset.name}, {source}"
+        return StepCase(named, len(dataset), recipe, net, spikes, label, *where)
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +114,7 @@ class StepCase:
     """One batch and one network, on the CPU; a trial moves what it needs.
 
     Attributes:
-        dataset: where the batch comes from.
+        source: where batch and network come from.
         n_train: samples of an epoch.
         recipe: of network and loss.
         net: the network with the weights all methods start from.
@@ -112,7 +124,7 @@ class StepCase:
         backend: of sparsespike.
     """
 
-    dataset: str
+    source: str
     n_train: int
     recipe: Recipe
     net: Network
@@ -127,7 +139,7 @@ class StepCase:
             _, hidden = self.net(self.spikes, return_spikes=True)
         n_batch, n_step, n_in = self.spikes.shape
         return {
-            "source": f"{self.dataset}, initial network",
+            "source": self.source,
             "batch_size": n_batch,
             "steps": n_step,
             "sizes": [n_in, *(len(weight) for weight in self.net.parameters())],
@@ -201,7 +213,7 @@ class StepCase:
         weight = next(iter(self.net.parameters())).detach()
         n_batch, n_step, _ = self.spikes.shape
         return LayerCase(
-            self.dataset,
+            self.source,
             Spikes.from_dense(self.spikes.to_dense().requires_grad_()),
             weight,
             self._lif,
