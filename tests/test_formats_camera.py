@@ -79,11 +79,10 @@ def test_every_damage_is_named_in_one_start_of_the_decoder_each(tmp_path):
     assert "expected the sensor (2, 41, 50)" in message_of(file(tmp_path, "dvs.es"), (2, 41, 50))
 
 
-@pytest.mark.parametrize("claim", [2**31, 2**32 - 1])
-def test_a_claimed_size_ends_the_decoder_alone(tmp_path, claim):
+def test_a_claimed_size_ends_the_decoder_alone(tmp_path):
     path = file(tmp_path, "some.aedat4")
     raw = bytearray(path.read_bytes())
-    raw[14:18] = struct.pack("<I", claim)
+    raw[14:18] = struct.pack("<I", 2**32 - 1)
     path.write_bytes(raw)
     assert "some.aedat4: expected a file of a camera, found" in message_of(path)
 

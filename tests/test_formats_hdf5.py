@@ -173,6 +173,16 @@ def test_a_claimed_length_allocates_nothing(tmp_path, length, message):
         hdf5.read(written(tmp_path, bytes(raw)), 700)
 
 
+def test_lists_that_share_their_bytes_hold_no_more_than_the_file(tmp_path):
+    lists = [[1] * 500, *([1] for _ in range(40))]
+    raw = bytearray(encoded(lists, lists, [0] * 41))
+    with h5py.File(written(tmp_path, bytes(raw)), "r") as whole:
+        place = dataset(whole, "spikes/times").id.get_offset()
+    raw[place : place + 41 * 16] = raw[place : place + 16] * 41
+    with pytest.raises(ValueError, match=r"lists of at most .* the file's, found 20,500 entries"):
+        hdf5.read(written(tmp_path, bytes(raw)), 700)
+
+
 def test_a_collection_that_never_ends_is_read_once(tmp_path):
     # Objects of size 0, all at place 1: the library itself reads them for ever.
     raw = bytearray(encoded(TIMES, UNITS, LABEL))
