@@ -52,7 +52,7 @@ def said() -> list[str]:
         pytest.skip("needs fork")
     if importlib.util.find_spec("faery") is None:
         pytest.skip("needs faery")
-    words = [sys.executable, "-c", PLANTED, "--inputs", "500", "--seed", "3"]
+    words = [sys.executable, "-c", PLANTED, "--inputs", "300", "--seed", "3"]
     done = subprocess.run(words, cwd=TOOLS, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout.splitlines()

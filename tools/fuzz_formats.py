@@ -280,7 +280,8 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="JSONL file, appended to")
     given = parser.parse_args()
     shown = Table("format", "inputs", "read", "refused", "failed", "slowest ms", title="fuzzed")
-    lines, n_failed = [], 0
+    # Now: what runs is what was there when it began, whatever is edited meanwhile.
+    began, lines, n_failed = environment(), [], 0
     folder = Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
     try:
         for name, chosen in formats(folder).items():
@@ -304,7 +305,7 @@ def main() -> int:
                 "n": n,
             }
             ended = {"count": dict(count), "failures": failures[:20], "slowest_s": slowest}
-            lines.append({**environment(), **about, **ended})
+            lines.append({**began, **about, **ended})
     finally:
         shutil.rmtree(folder)
     Console().print(shown)
