@@ -111,6 +111,21 @@ def test_evaluate_gives_json_with_the_accuracy_of_training(run, capsys):
     assert score["checkpoint"] == "last"
 
 
+def test_evaluate_scores_other_recordings(run, capsys, monkeypatch, tmp_path):
+    monkeypatch.undo()
+    mine = few("fashion-mnist-sample", "train").subset(range(30))
+    mine.save(tmp_path / "train.events")
+    capsys.readouterr()
+    words = ["evaluate", str(run), "--on", str(tmp_path), "--split", "train", "--json"]
+    assert main(words) == 0
+    score = json.loads(capsys.readouterr().out)
+    assert (score["n_samples"], score["dataset"], score["split"]) == (30, str(tmp_path), "train")
+    mine.transformed(data.Pool(2)).save(tmp_path / "train.events")
+    code, said = refused(capsys, *words)
+    assert code == 1
+    assert "expected 784 units and at most 10 classes, as the network has, found 196 and 10" in said
+
+
 def test_data_list_tells_size_samples_licence_and_folder(tmp_path, capsys, monkeypatch):
     folder = tmp_path / "data"
     rows = [

@@ -285,6 +285,20 @@ def test_gestures_are_cut_at_the_times_in_their_tables(place, packed):
     assert not list(place.rglob("*.unpacked"))
 
 
+# ---- your own ----------------------------------------------------------------------------------
+
+
+def test_a_folder_of_stores_is_a_dataset(place):
+    unit = np.array([3, 0])
+    mine = EventDataset.from_arrays(unit, unit, [0, 1, 2], [1, 0], n_units=4, n_classes=2)
+    mine.save(place / "test.events")
+    found = data.load(f"{place}/", "test")
+    assert found.path == place / "test.events"
+    assert found.unit.tolist() == [3, 0]
+    with pytest.raises(FileNotFoundError, match=r"train\.events"):
+        data.load(str(place))
+
+
 # ---- downloads ---------------------------------------------------------------------------------
 
 

@@ -13,7 +13,7 @@ from sparsespike import checkpoint, losses
 from sparsespike.backends import device_for, placed, use_backend
 from sparsespike.checkpoint import CheckpointError
 from sparsespike.data import EventDataset, EventLoader
-from sparsespike.layers.layer import Network
+from sparsespike.layers.layer import Layer, Network
 from sparsespike.metrics import Totals
 from sparsespike.recipe import Recipe, from_dict
 
@@ -34,7 +34,17 @@ def evaluate(net: Network, dataset: EventDataset, recipe: Recipe) -> dict[str, A
         n_samples, samples_per_second.
         per_class: accuracy of each class, None for one without samples.
         layers: per spiking layer, rate and activity as shares of (sample, step, unit) entries.
+
+    Raises:
+        ValueError: if the dataset has other units, or more classes, than the network.
     """
+    weights = [layer.connection.weight for layer in net if isinstance(layer, Layer)]
+    n_in, n_out = weights[0].shape[1], weights[-1].shape[0]
+    if dataset.n_units != n_in or dataset.n_classes > n_out:
+        raise ValueError(
+            f"{dataset.name}: expected {n_in} units and at most {n_out} classes, as the network has, "
+            f"found {dataset.n_units} and {dataset.n_classes}"
+        )
     totals = Totals()
     n_class = dataset.n_classes
     seen, correct = torch.zeros(n_class, dtype=torch.int64), torch.zeros(n_class, dtype=torch.int64)

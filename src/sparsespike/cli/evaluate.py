@@ -23,7 +23,10 @@ def add_evaluate(commands: Any) -> None:
         "evaluate",
         "score a trained network on every test sample",
         _evaluate,
-        "examples:\n  sparsespike evaluate runs/fast\n  sparsespike evaluate runs/fast --last --json",
+        "examples:\n"
+        "  sparsespike evaluate runs/fast\n"
+        "  sparsespike evaluate runs/fast --last --json\n"
+        "  sparsespike evaluate runs/mine --on ./other/recordings --split train",
     )
     evaluate.add_argument("folder", type=Path, metavar="DIR", help="folder of the run")
     which = evaluate.add_mutually_exclusive_group()
@@ -37,6 +40,14 @@ def add_evaluate(commands: Any) -> None:
     which.add_argument(
         "--last", action="store_const", const="last", dest="which", help="the last state saved"
     )
+    evaluate.add_argument(
+        "--on",
+        metavar="NAME",
+        help="another dataset than the run's: one of `sparsespike data list`, or a folder of stores",
+    )
+    evaluate.add_argument(
+        "--split", default="test", metavar="NAME", help="test, train or valid (default: test)"
+    )
     add_data_folder(evaluate)
     add_threads(evaluate)
     add_json(evaluate)
@@ -48,10 +59,15 @@ def _evaluate(parsed: argparse.Namespace) -> None:
     from sparsespike.progress import score_table
 
     net, recipe, about = load_run(parsed.folder, parsed.which)
-    test = recipe.seen(data.load(about["dataset"], split="test", root=parsed.data))
+    about["dataset"] = parsed.on or about["dataset"]
+    about["split"] = parsed.split
+    test = recipe.seen(data.load(about["dataset"], split=parsed.split, root=parsed.data))
     score = {**about, **evaluate(net, test, recipe)}
     if parsed.json:
         print_json(score)
     else:
-        title = f"{about['dataset']}: {about['checkpoint']} state, {about['epoch']} epochs"
+        title = (
+            f"{about['dataset']}, {parsed.split} samples: {about['checkpoint']} state, "
+            f"{about['epoch']} epochs"
+        )
         print_table(score_table(title, score))
