@@ -88,7 +88,9 @@ class StepBench:
         else:
             for name in ("neurons", "b_th"):
                 if getattr(self, name) is not None:
-                    raise ValueError(f"{name}: expected none with a trained network, which has its own")
+                    raise ValueError(
+                        f"{name}: expected none with a trained network, which has its own"
+                    )
             net, recipe, about = load_run(self.trained)
             source = f"trained {about['epoch']} epochs"
         changed: dict[str, Any] = {"seed": self.seed}

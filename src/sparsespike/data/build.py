@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from sparsespike.data import store, tonic
@@ -30,10 +30,10 @@ class Building:
     @classmethod
     def from_arrays(
         cls,
-        unit: NDArray[Any],
-        time: NDArray[Any],
-        offset: NDArray[Any],
-        label: NDArray[Any],
+        unit: ArrayLike,
+        time: ArrayLike,
+        offset: ArrayLike,
+        label: ArrayLike,
         *,
         n_units: int,
         n_classes: int,
@@ -43,7 +43,7 @@ class Building:
         citation: str = "",
         sensor: Sequence[int] = (),
         classes: Sequence[str] = (),
-        meta: dict[str, NDArray[Any]] | None = None,
+        meta: Mapping[str, ArrayLike] | None = None,
     ) -> Self:
         """A dataset of flat arrays; not copied where the types are those of the store.
 
@@ -61,7 +61,13 @@ class Building:
         about = About(
             name, n_units, n_classes, rounding, licence, citation, tuple(sensor), tuple(classes)
         )
-        given = Recordings(unit, time, offset, label, meta or {})
+        given = Recordings(
+            np.asarray(unit),
+            np.asarray(time),
+            np.asarray(offset),
+            np.asarray(label),
+            {name: np.asarray(values) for name, values in (meta or {}).items()},
+        )
         return cls(store.narrowed(given, about), about)
 
     @classmethod

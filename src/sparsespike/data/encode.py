@@ -58,7 +58,7 @@ def nearest_us(seconds: NDArray[np.floating]) -> NDArray[np.int64]:
     """
     if seconds.dtype.kind != "f":
         raise ValueError(f"seconds: expected floating numbers, found {seconds.dtype}")
-    with np.errstate(over="ignore"):  # an overflow is infinite, and refused as that
+    with np.errstate(over="ignore", invalid="ignore"):  # what these would warn of is refused below
         exact = seconds.astype(np.float64) * MICROSECONDS
     # Written so that NaN, which compares as false, is out of range too.
     wrong = ~((seconds >= 0) & (exact < 2.0**62))
@@ -222,7 +222,7 @@ def _list_bits(bits, out_unit, n_out, out_offset):
             if word:
                 row[w] = 0
                 while word:
-                    out_unit[n_out] = 64 * w + lowest_bit(word)
+                    out_unit[n_out] = 64 * w + lowest_bit(word)  # pyright: ignore[reportCallIssue]
                     n_out += 1
                     word &= word - np.uint64(1)
         out_offset[step] = n_out

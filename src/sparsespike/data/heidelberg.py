@@ -87,7 +87,7 @@ def _unpack(packed: Path, target: Path) -> None:
         raise ValueError(f"{packed}: a damaged archive ({error})") from None
 
 
-def _copy(source: IO[bytes], target: IO[bytes], most: int, packed: Path) -> None:
+def _copy(source: IO[bytes] | gzip.GzipFile, target: IO[bytes], most: int, packed: Path) -> None:
     n_bytes = 0
     while piece := source.read(PIECE):
         n_bytes += len(piece)

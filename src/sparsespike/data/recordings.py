@@ -36,9 +36,9 @@ class Recordings(NamedTuple):
 
     unit: NDArray[Any]
     time: NDArray[Any]
-    offset: NDArray[np.int64]
-    label: NDArray[np.int64]
-    meta: dict[str, NDArray[np.int64]]
+    offset: NDArray[Any]
+    label: NDArray[Any]
+    meta: dict[str, NDArray[Any]]
     n_dropped: int = 0
 
     @property
@@ -94,13 +94,13 @@ def checked_sensor(sensor: Sequence[int]) -> Sensor:
     """A sensor as a tuple.
 
     Raises:
-        ValueError: if it is no shape of one or three sizes >= 1, or of 2^31 units or more.
+        ValueError: if it is no shape of one or three sizes >= 1, or of 2^26 units or more.
     """
     sizes = tuple(sensor)
     whole = all(isinstance(size, int) and not isinstance(size, bool) for size in sizes)
-    if len(sizes) not in (1, 3) or not whole or min(sizes) < 1 or math.prod(sizes) >= 2**31:
+    if len(sizes) not in (1, 3) or not whole or min(sizes) < 1 or math.prod(sizes) >= 2**26:
         raise ValueError(
-            "sensor: expected (units,) or (polarities, height, width), each >= 1 and fewer than 2^31 "
+            "sensor: expected (units,) or (polarities, height, width), each >= 1 and fewer than 2^26 "
             f"units in all, found {tuple(sensor)}"
         )
     return sizes

@@ -33,6 +33,9 @@ DTYPES = {
 }
 META = "meta."  # before the name of what else is known of each sample, int64
 STORED_AS = {"uint16": "U16", "int32": "I32", "int64": "I64"}  # safetensors' names
+MOST = (
+    2**26
+)  # units, classes: binning keeps a few bytes for each, which a damaged header must not ask for
 PIECE = 2**22  # entries written at once
 
 
@@ -69,8 +72,8 @@ class About:
 
     def __post_init__(self) -> None:
         for key, value in (("n_units", self.n_units), ("n_classes", self.n_classes)):
-            if type(value) is not int or not 1 <= value < 2**31:
-                raise ValueError(f"{key}: expected an integer in [1, 2^31), found {value!r}")
+            if type(value) is not int or not 1 <= value < MOST:
+                raise ValueError(f"{key}: expected an integer in [1, 2^26), found {value!r}")
         if self.rounding not in get_args(Rounding):
             raise ValueError(f"rounding: expected 'floor' or 'nearest', found {self.rounding!r}")
         object.__setattr__(self, "sensor", checked_sensor(self.sensor or (self.n_units,)))
@@ -106,13 +109,12 @@ def narrowed(given: Recordings, about: About) -> Recordings:
     _check_range("time", arrays["time"], 2**63)
     _check_range("label", arrays["label"], about.n_classes)
     small = {"unit": about.n_units <= 2**16, "time": arrays["time"].max(initial=0) < 2**31}
-    return Recordings(
-        **{
-            name: np.ascontiguousarray(arrays[name], types[0] if small.get(name) else types[-1])
-            for name, types in DTYPES.items()
-        },
-        meta={name: np.ascontiguousarray(value, np.int64) for name, value in meta.items()},
-    )
+    kept = {
+        name: np.ascontiguousarray(arrays[name], types[0] if small.get(name) else types[-1])
+        for name, types in DTYPES.items()
+    }
+    more = {name: np.ascontiguousarray(value, np.int64) for name, value in meta.items()}
+    return given._replace(**kept, meta=more)
 
 
 def read(path: Path) -> tuple[Recordings, About]:
