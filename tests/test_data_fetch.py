@@ -13,8 +13,9 @@ import pytest
 
 from sparsespike import data
 from sparsespike.data import download, encoders, library
-from sparsespike.data.catalogue import FASHION_MNIST, File
+from sparsespike.data.catalogue import FASHION_MNIST
 from sparsespike.data.library import ENTRIES
+from sparsespike.data.source import File
 
 PACKAGE = Path("/usr/share/datasets/fashion-mnist")
 

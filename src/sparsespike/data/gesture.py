@@ -12,10 +12,10 @@ import tarfile
 import zlib
 from pathlib import Path
 
-from sparsespike.data.catalogue import Source
 from sparsespike.data.convert import convert
 from sparsespike.data.formats import aedat3
 from sparsespike.data.recordings import Recordings
+from sparsespike.data.source import Source
 
 ARCHIVE, FOLDER = "DvsGesture.tar.gz", "DvsGesture"
 

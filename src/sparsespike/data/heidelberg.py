@@ -13,10 +13,10 @@ import zlib
 from pathlib import Path
 from typing import IO
 
-from sparsespike.data.catalogue import Source
 from sparsespike.data.convert import convert
 from sparsespike.data.formats import hdf5
 from sparsespike.data.recordings import Recordings
+from sparsespike.data.source import Source
 
 RECORDINGS_PER_PIECE = 256
 # HDF5 of spikes shrinks to a half or so; what claims to unpack to far more is no such file.

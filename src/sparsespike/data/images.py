@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from sparsespike.data import encoders, idx, store
-from sparsespike.data.catalogue import Source
 from sparsespike.data.dataset import EventDataset
 from sparsespike.data.recordings import Recordings
+from sparsespike.data.source import Source
 
 SAMPLE_FOLDER = Path(__file__).parent / "sample"
 

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from sparsespike.data import catalogue, gesture, heidelberg, images, nmnist
-from sparsespike.data.catalogue import File, Source
 from sparsespike.data.convert import alone
 from sparsespike.data.dataset import EventDataset
 from sparsespike.data.download import data_folder, fetch
+from sparsespike.data.source import File, Source
 from sparsespike.recipe import nearest
 
 MOST_BYTES = 2**37  # of a file whose size nobody states: more than any of these datasets

@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
-from sparsespike.data.catalogue import Source
 from sparsespike.data.convert import convert
 from sparsespike.data.formats import nmnist
 from sparsespike.data.recordings import Recordings
+from sparsespike.data.source import Source
 
 FILES_PER_PIECE = 512
 MOST_BYTES = 2**24  # of one recording: 4,000 times the mean; a damaged archive may claim more
