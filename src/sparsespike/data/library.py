@@ -215,7 +215,10 @@ def _fetch(entry: Entry, root: Path | str | None, download: bool) -> Path:
     except OSError as error:
         why = str(error)
     places = ", ".join(map(str, _folders(entry, root)))
-    wanted = ", ".join(file.name for file in source.files)
+    wanted = ", ".join(
+        f"{file.name} ({file.addresses[0]})" if file.addresses else file.name
+        for file in source.files
+    )
     other = f"{entry.advice}, or " if entry.advice else ""
     raise FileNotFoundError(
         f"{source.name} is not in {places}, nor to be had ({why}): {other}put {wanted} "
