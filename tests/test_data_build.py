@@ -204,11 +204,12 @@ def test_tables_of_text(tmp_path):
     assert samples(found) == [(1, [(3, 500), (0, 2000)]), (0, []), (1, [(3, 500), (0, 2000)])]
 
 
-def test_a_file_of_a_camera(tmp_path):
+@pytest.mark.parametrize("kind", [0, 12], ids=["2D", "CD"])
+def test_a_file_of_a_camera(tmp_path, kind):
     pytest.importorskip("faery")
     path = tmp_path / "a.dat"
     events = [(3, 5, 1, 100), (9, 0, 0, 1500)]
-    header = b"% Version 2\n% Height 10\n% Width 12\n% end\n" + bytes([12, 8])
+    header = b"% Version 2\n% Height 10\n% Width 12\n% end\n" + bytes([kind, 8])
     body = b"".join(
         t.to_bytes(4, "little") + (x | (y << 14) | (p << 28)).to_bytes(4, "little")
         for x, y, p, t in events

@@ -75,7 +75,8 @@ def _packets(path: str, size: Size) -> Iterator[Any]:
                     yield _events(packet["events"], packet["events"]["on"])
     elif kind == "dat":
         with faery.dat.Decoder(path, size, None) as decoder:
-            if decoder.event_type != "cd" or decoder.dimensions is None:
+            # Two names of the same events, the older one of Prophesee's first recordings.
+            if decoder.event_type not in ("cd", "2d") or decoder.dimensions is None:
                 raise ValueError(f"expected events of pixels, found type {decoder.event_type}")
             yield decoder.dimensions
             for packet in decoder:
