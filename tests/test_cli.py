@@ -83,6 +83,22 @@ def test_train_resumes_without_naming_the_recipe(run, capsys):
     assert len(checkpoint.read_lines(run / "metrics.jsonl")) == 3
 
 
+def test_a_list_of_texts_can_be_given_and_emptied(tmp_path, capsys):
+    words = [*QUICK, "--epochs", "1"]
+    for name, given, kept in (
+        ("a", ["Shift(1)", "EventDrop(0.3)"], ["Shift(1)", "EventDrop(0.3)"]),
+        ("b", [], []),
+    ):
+        folder = tmp_path / name
+        recipe = ["train", "fashion-mnist-best", "--out", str(folder), "--augment", *given]
+        assert main([*recipe, *words]) == 0
+        assert checkpoint.read_json(folder / "run.json")["recipe"]["augment"] == kept
+    assert "(default: EventDrop(0.2))" in helped(capsys, "train", "fashion-mnist-best")
+    assert "(default: none)" in helped(capsys, "train", "fashion-mnist")
+    message = refused(capsys, "train", "fashion-mnist", "--out", "x", "--augment", "Shfit(1)")[1]
+    assert "did you mean 'Shift'" in message
+
+
 def test_train_reads_a_recipe_of_ones_own(tmp_path, capsys):
     path = tmp_path / "mine.toml"
     path.write_text('dataset = "fashion-mnist-sample"\nhidden = [9]\nsteps = 20\nepochs = 1\n')

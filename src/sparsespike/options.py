@@ -80,7 +80,9 @@ def _form(hint: Any) -> dict[str, Any]:
     if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
         return _form(next(item for item in typing.get_args(hint) if item is not type(None)))
     if typing.get_origin(hint) is tuple:
-        return {**_form(typing.get_args(hint)[0]), "nargs": "+"}
+        kind = typing.get_args(hint)[0]
+        # A list of texts may be empty: "--augment" alone takes away the recipe's.
+        return {**_form(kind), "nargs": "*" if kind is str else "+"}
     if typing.get_origin(hint) is Literal:
         return {"choices": typing.get_args(hint)}
     if hint is bool:
@@ -91,5 +93,5 @@ def _form(hint: Any) -> dict[str, Any]:
 def _spelled(value: Any) -> str:
     """A value as one would type it."""
     if isinstance(value, tuple):
-        return " ".join(map(str, value))
+        return " ".join(map(str, value)) or "none"
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # A dataset is binned once and kept where that takes at most this much; a larger one is binned batch
 # by batch, so that memory does not grow with the store. The paper's grids take: Fashion-MNIST 61 MiB,
-# N-MNIST half a GiB, SSC 1.3 GiB.
+# N-MNIST half a GiB.
 BINNED_BYTES = 2**31
 SAMPLES_PER_PASS = 256  # when all events are binned
 
