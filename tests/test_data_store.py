@@ -4,6 +4,8 @@ import json
 import math
 import os
 import pickle
+import resource
+import time
 
 import numpy as np
 import pytest
@@ -250,7 +252,7 @@ def test_a_damaged_sample_is_refused_by_the_batch(tmp_path, monkeypatch, kept, n
 
 
 @pytest.mark.parametrize(
-    "broken", ["format", "n_units", "rounding", "surplus", "dtype", "shape", "label", "meta"]
+    "broken", ["format", "n_units", "rounding", "surplus", "dtype", "shape", "meta"]
 )
 def test_a_file_of_another_kind_is_a_value_error(tmp_path, broken):
     good = EventDataset.from_arrays(**GOOD)
@@ -269,12 +271,47 @@ def test_a_file_of_another_kind_is_a_value_error(tmp_path, broken):
         arrays["time"] = arrays["time"].astype(np.float32)
     elif broken == "shape":
         arrays["offset"] = arrays["offset"][:2]
-    else:
-        arrays["label"] = arrays["label"] + 1
     header["about"] = json.dumps(about)
     safetensors.numpy.save_file(arrays, tmp_path / "other.safetensors", header)
     with pytest.raises(ValueError, match="no event file, or a damaged one"):
         EventDataset.open(tmp_path / "other.safetensors")
+
+
+def test_a_damaged_label_is_refused_when_it_is_used(tmp_path):
+    good = EventDataset.from_arrays(**GOOD)
+    damaged = good.recordings()._replace(label=np.array([0, 2]))
+    store.write(tmp_path / "bad", [damaged], good.about)
+    found = EventDataset.open(tmp_path / "bad")
+    assert found.batch([0], steps=3)[1].tolist() == [0]
+    for use in (lambda: found.batch([1], steps=3), lambda: found.label):
+        with pytest.raises(
+            ValueError, match=r"a label is damaged: expected \[0, 2\), found . to 2"
+        ):
+            use()
+
+
+def test_opening_reads_nothing_of_the_arrays(tmp_path):
+    """A file of 4 GiB of nothing, which takes no room on the disk, opens at once."""
+    n = 2**28
+    sizes = {"offset": n + 1, "label": n, "time": 0, "unit": 0}
+    entries: dict[str, object] = {}
+    end = 0
+    for name, size in sizes.items():
+        kind, item = {"time": ("I32", 4), "unit": ("U16", 2)}.get(name, ("I64", 8))
+        entries[name] = {"dtype": kind, "shape": [size], "data_offsets": [end, end + size * item]}
+        end += size * item
+    about = {"name": "x", "n_units": 1, "n_classes": 1}
+    entries["__metadata__"] = {"format": store.FORMAT, "about": json.dumps(about)}
+    text = json.dumps(entries).encode()
+    with open(tmp_path / "large", "wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.truncate(8 + len(text) + end)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = time.perf_counter()
+    found = EventDataset.open(tmp_path / "large")
+    assert time.perf_counter() - start < 1, "0.01 s on a quiet machine"
+    assert (len(found), found.n_events) == (n, 0)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 * 2**10
 
 
 def test_a_missing_file_is_the_systems_error(tmp_path):

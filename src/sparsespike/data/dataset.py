@@ -51,9 +51,9 @@ class EventDataset(Building):
         self.path = path
         self._recordings = recordings
         self._stored = about
-        self._whole = sample is None
-        # Positions of this dataset's samples among the recordings.
-        self._sample = np.arange(len(recordings.label)) if sample is None else sample
+        # Positions of this dataset's samples among the recordings; None for all of them, in order.
+        self._sample = sample
+        self._labels_checked = False
         self._transforms = transforms
         self._n_events = -1
         self._kept = Kept()
@@ -112,8 +112,9 @@ class EventDataset(Building):
     def n_events(self) -> int:
         """Number of stored events of all samples, before transforms and binning."""
         if self._n_events < 0:
-            offset = self._recordings.offset
-            self._n_events = int((offset[self._sample + 1] - offset[self._sample]).sum())
+            offset, sample = self._recordings.offset, self._sample
+            of_part = None if sample is None else int((offset[sample + 1] - offset[sample]).sum())
+            self._n_events = int(offset[-1]) if of_part is None else of_part
         return self._n_events
 
     @property
@@ -140,15 +141,19 @@ class EventDataset(Building):
     def label(self) -> NDArray[np.int64]:
         """(n,) int64, class of each sample."""
         label = self._recordings.label
-        return label if self._whole else label[self._sample]
+        if not self._labels_checked:  # not before they are asked for: opening reads none
+            store.check_labels(label, self._stored)
+            self._labels_checked = True
+        return label if self._sample is None else label[self._sample]
 
     @property
     def meta(self) -> dict[str, NDArray[np.int64]]:
         """(n,) int64 by name, what else is known of each sample."""
-        return {name: value[self._sample] for name, value in self._recordings.meta.items()}
+        sample = slice(None) if self._sample is None else self._sample
+        return {name: value[sample] for name, value in self._recordings.meta.items()}
 
     def __len__(self) -> int:
-        return len(self._sample)
+        return len(self._recordings.label if self._sample is None else self._sample)
 
     def recordings(
         self,
@@ -167,10 +172,10 @@ class EventDataset(Building):
         Raises:
             ValueError: if an index is out of range or a sample damaged.
         """
-        if index is None and self._whole and not self._transforms and not augment:
+        if index is None and self._sample is None and not self._transforms and not augment:
             return self._recordings
-        sample = self._sample if index is None else self._sample[checked_index(index, len(self))]
-        taken = self._recordings.taken(sample)
+        index = np.arange(len(self)) if index is None else checked_index(index, len(self))
+        taken = self._recordings.taken(self._positions(index))
         steps = (*self._transforms, *augment)
         return transformed(taken, self._stored.sensor, steps, draw or np.random.default_rng(0))
 
@@ -215,7 +220,9 @@ class EventDataset(Building):
         shape = (len(index), steps, self.n_units)
         lists = Lists(torch.from_numpy(unit), torch.from_numpy(offset))
         spikes = Spikes(shape, lists, n_clamped=n_clamped)
-        return spikes, torch.from_numpy(self._recordings.label[self._sample[index]])
+        label = self._recordings.label[self._positions(index)]
+        store.check_labels(label, self._stored)
+        return spikes, torch.from_numpy(label)
 
     def count(self, steps: int, dt: float = 1e-3) -> Counts:
         """How many events become spikes, are merged into another, or come too late.
@@ -239,7 +246,7 @@ class EventDataset(Building):
         small: bool = False,
     ) -> Rows:
         """The rows of a batch, as `batch` has them; `index` is trusted, `small` as in `rows.binned`."""
-        recordings, sample = self._recordings, self._sample[index]
+        recordings, sample = self._recordings, self._positions(index)
         if self._transforms or augment:
             recordings, sample = self.recordings(index, augment, draw), np.arange(len(index))
         return rows.binned(recordings, self.about, sample, *grid, small=small)
@@ -262,7 +269,7 @@ class EventDataset(Building):
         Args:
             index: integers in [0, n); may repeat.
         """
-        return self._part(self._sample[checked_index(index, len(self))], self._transforms)
+        return self._part(self._positions(checked_index(index, len(self))), self._transforms)
 
     def select(self, what: str, values: Sequence[int]) -> EventDataset:
         """The samples of some labels, speakers or whatever else `meta` knows of them, in order.
@@ -294,7 +301,7 @@ class EventDataset(Building):
                     f"transforms: expected selections, found {transform}; give what is random to "
                     "EventLoader(augment=...)"
                 )
-        return self._part(None if self._whole else self._sample, (*self._transforms, *transforms))
+        return self._part(self._sample, (*self._transforms, *transforms))
 
     def split(self, share: float, seed: int) -> tuple[EventDataset, EventDataset]:
         """(training, validation): disjoint, each class in proportion, in this dataset's order.
@@ -326,7 +333,7 @@ class EventDataset(Building):
         return (
             f"EventDataset({self.name}: {len(self):,} samples, {self.n_units:,} units, "
             f"{self.n_classes} classes, {self.n_events:,} events{seen}; "
-            f"{'' if self._whole else 'part of '}{size:,.1f} MiB {where})"
+            f"{'' if self._sample is None else 'part of '}{size:,.1f} MiB {where})"
         )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -339,11 +346,15 @@ class EventDataset(Building):
         self.__dict__.update(state)
         if self.path is not None:
             self._recordings, about = store.read(self.path)
-            last = int(self._sample.max(initial=-1))
+            last = -1 if self._sample is None else int(self._sample.max(initial=-1))
             if about != self._stored or last >= len(self._recordings.label):
                 raise ValueError(f"{self.path}: the file was replaced by that of another dataset")
 
     # ---- inside --------------------------------------------------------------------------------
+
+    def _positions(self, index: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where some of this dataset's samples are among the recordings."""
+        return index if self._sample is None else self._sample[index]
 
     def _part(
         self, sample: NDArray[np.int64] | None, transforms: tuple[Transform, ...]

@@ -118,7 +118,7 @@ def narrowed(given: Recordings, about: About) -> Recordings:
 
 
 def read(path: Path) -> tuple[Recordings, About]:
-    """Maps a file and checks what can be checked without reading the events.
+    """Maps a file and checks what can be checked without reading events and labels.
 
     Raises:
         ValueError: if the file is damaged, cut short or of another format.
@@ -263,7 +263,6 @@ def _mapped(path: Path) -> tuple[Recordings, About, str]:
             meta={name.removeprefix(META): arrays[name] for name in sorted(meta)},
         )
         _check_lengths(recordings)
-        _check_range("label", recordings.label, about.n_classes)
         return recordings, about, header.get("crc32", "")
     except (
         safetensors.SafetensorError,
@@ -273,6 +272,15 @@ def _mapped(path: Path) -> tuple[Recordings, About, str]:
         RuntimeError,
     ) as error:
         raise ValueError(f"{path}: no event file, or a damaged one ({error})") from error
+
+
+def check_labels(label: NDArray[np.int64], about: About) -> None:
+    """Raises a ValueError if a label of a mapped file is out of range."""
+    if len(label) and not (label.min() >= 0 and int(label.max()) < about.n_classes):
+        raise ValueError(
+            f"{about.name}: a label is damaged: expected [0, {about.n_classes}), "
+            f"found {label.min()} to {label.max()}"
+        )
 
 
 def _integers(name: str, value: Any) -> NDArray[Any]:
