@@ -268,7 +268,7 @@ def test_bits_and_sorting_bin_alike(seed, n_units, steps, dt, nearest, ordered):
     for sort in (False, True):
         bits = np.zeros((steps, (n_units + 63) // 64), np.uint64)
         scratch, ends = np.empty((3, n), np.int64), np.empty(steps + 1, np.int64)
-        out, offset = np.zeros(n, np.int32), np.zeros(steps, np.int64)
+        out, offset = np.zeros(n + 1, np.int32), np.zeros(steps, np.int64)
         if sort:
             kept = encode._sort_events(
                 unit, time, dt, nearest, np.empty(n_units + 1, np.int64), ends, scratch

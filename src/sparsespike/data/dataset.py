@@ -27,6 +27,10 @@ from sparsespike.data.transform import Transform, transformed
 from sparsespike.events import Spikes
 from sparsespike.lists import Lists
 
+# Transformed at once: what lies between two transforms stays in cache, and is no memory that the system
+# gives and takes back at every batch, which would take longer than the transforms do.
+SAMPLES_AT_ONCE = 16
+
 
 class EventDataset(Building):
     """Labelled recordings of events; see `data.build` for the ways to one, and `data.load`.
@@ -246,10 +250,16 @@ class EventDataset(Building):
         small: bool = False,
     ) -> Rows:
         """The rows of a batch, as `batch` has them; `index` is trusted, `small` as in `rows.binned`."""
-        recordings, sample = self._recordings, self._positions(index)
-        if self._transforms or augment:
-            recordings, sample = self.recordings(index, augment, draw), np.arange(len(index))
-        return rows.binned(recordings, self.about, sample, *grid, small=small)
+        if not self._transforms and not augment:
+            sample = self._positions(index)
+            return rows.binned(self._recordings, self.about, sample, *grid, small=small)
+        draw = draw or np.random.default_rng(0)
+        parts = []
+        for start in range(0, max(1, len(index)), SAMPLES_AT_ONCE):
+            few = self.recordings(index[start : start + SAMPLES_AT_ONCE], augment, draw)
+            sample = np.arange(len(few.label))
+            parts.append(rows.binned(few, self.about, sample, *grid, small=small))
+        return rows.joined(parts)
 
     def verify(self) -> None:
         """Compares the file with its checksum; reads all of it. Nothing to do in memory.

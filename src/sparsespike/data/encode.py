@@ -21,6 +21,7 @@ MICROSECONDS = 1_000_000  # of a second
 # Bits are read word by word: with fewer events than this, sorting them is less work.
 WORDS_PER_EVENT = 16
 MOST_BITS_WORDS = 2**23  # 64 MiB
+ONE, LAST = np.uint64(1), np.uint64(2**63)
 
 
 def microseconds(dt: float) -> int:
@@ -130,7 +131,7 @@ def bin_events(
         n_units, steps: N and T.
         dt: microseconds.
         nearest: rounding, see `step_of`.
-        out_unit: (all events of those samples,) integers, written: the units of the spikes.
+        out_unit: (all events of those samples + 1,) integers, written: the units of the spikes.
         out_offset: (b * steps + 1,) integers, written: bounds of each row in `out_unit`.
         n_clamped: (b,) written: events that shared their (step, unit) with another.
         n_late: (b,) written: events of step >= `steps`, dropped.
@@ -221,10 +222,18 @@ def _list_bits(bits, out_unit, n_out, out_offset):
             word = row[w]
             if word:
                 row[w] = 0
+                out_unit[n_out] = 64 * w + lowest_bit(word)  # pyright: ignore[reportCallIssue]
+                n_out += 1
+                word &= word - ONE
+                # Few words hold more than two: the second is written in any case and counted if it is
+                # one, as a branch would be guessed wrong too often.
+                out_unit[n_out] = 64 * w + lowest_bit(word | LAST)  # pyright: ignore[reportCallIssue]
+                n_out += word != 0
+                word &= word - ONE
                 while word:
                     out_unit[n_out] = 64 * w + lowest_bit(word)  # pyright: ignore[reportCallIssue]
                     n_out += 1
-                    word &= word - np.uint64(1)
+                    word &= word - ONE
         out_offset[step] = n_out
     return n_out
 

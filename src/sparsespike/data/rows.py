@@ -48,7 +48,7 @@ def binned(
     offset = recordings.offset
     room = int((offset[sample + 1] - offset[sample]).clip(0, len(recordings.unit)).sum())
     rows = Rows(
-        np.empty(room, recordings.unit.dtype if small else np.int32),
+        np.empty(room + 1, recordings.unit.dtype if small else np.int32),
         np.empty(len(sample) * steps + 1, np.int32 if small else np.int64),
         np.empty(len(sample), np.int64),
         np.empty(len(sample), np.int64),
