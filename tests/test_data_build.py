@@ -6,8 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sparsespike.data import EventDataset, EventLoader
-from sparsespike.data.tonic import TonicTransform
+from sparsespike.data import EventDataset, EventLoader, TonicTransform
 from test_library import heidelberg, samples
 from test_transform import CAMERA, CHANNELS, drawn
 

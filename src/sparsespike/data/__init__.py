@@ -17,6 +17,7 @@ from sparsespike.data.library import Listing, available, get, listing, load
 from sparsespike.data.loader import EventLoader
 from sparsespike.data.recordings import Recordings
 from sparsespike.data.store import About
+from sparsespike.data.tonic import TonicTransform
 from sparsespike.data.transform import CropTime, FoldPolarity, OnePolarity, Pool, Transform
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "TimeJitter",
     "TimeShift",
     "TimeStretch",
+    "TonicTransform",
     "Transform",
     "UnitDrop",
     "UnitJitter",
