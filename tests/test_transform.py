@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparsespike import data
-from sparsespike.data import EventDataset, EventLoader, Recordings, augment, transform
+from sparsespike.data import EventDataset, EventLoader, Recordings, augment, store, transform
 from sparsespike.data.recordings import checked_sensor
 
 CAMERA, CHANNELS = (2, 5, 7), (11,)
@@ -251,6 +251,26 @@ def test_a_transformed_dataset_gives_what_its_transforms_do(monkeypatch, kept):
     assert torch.equal(found[1], expected[1])
     assert seen.count(30) == plain.count(30)
     assert seen.count(30).n_clamped > 0
+
+
+@pytest.mark.parametrize(
+    "change", [*AUGMENTATIONS, transform.FoldPolarity(), transform.Pool(2)], ids=repr
+)
+@pytest.mark.parametrize("unit", [70, 2**16 - 1, 2**31 - 1, -1])
+def test_a_unit_off_the_sensor_is_refused_before_a_transform_looks_it_up(tmp_path, change, unit):
+    given_ = drawn()
+    damaged = given_.unit.astype(np.int32 if not 0 <= unit < 2**16 else np.uint16)
+    damaged[3] = unit
+    store.write(tmp_path / "bad", [given_._replace(unit=damaged)], dataset().about)
+    found = EventDataset.open(tmp_path / "bad")
+    with pytest.raises(ValueError, match=r"found .*: the file is damaged, or the transform"):
+        found.batch(range(6), 30, augment=[change])
+
+
+def test_a_time_past_all_bounds_is_left_out():
+    far = augment.TimeJitter(1e30)
+    found = apply(far, one_event(CHANNELS, 1_000, 5, 7), CHANNELS)
+    assert len(found.time) < 10
 
 
 def test_random_transforms_belong_to_the_loader():

@@ -73,7 +73,7 @@ def nearest_us(seconds: NDArray[np.floating]) -> NDArray[np.int64]:
 
 @njit(cache=True, nogil=True)
 def move_times(unit, time, offset, factor, shift, jitter):
-    """Events at other times, rounded half to even, without those that would be before 0.
+    """Events at other times, rounded half to even, without those before 0 or past 2^62 us.
 
         time[e] factor[i] + shift[i] + jitter[e]        of event e of recording i
 
@@ -95,7 +95,7 @@ def move_times(unit, time, offset, factor, shift, jitter):
                 moved += jitter[e]
             out_unit[n] = unit[e]
             out_time[n] = np.int64(np.rint(moved))
-            n += moved >= 0
+            n += moved >= 0 and moved < 2.0**62
         out_offset[i + 1] = n
     return out_unit[:n], out_time[:n], out_offset
 

@@ -110,10 +110,10 @@ def load(
         _fetch(entry, root, download)
         where = _find(entry, split, root)
         assert where is not None
-    target = _store_folder(name, root) / f"{split}-{_mark(where)}.events"
     if entry.encode is not None:
         return entry.encode(entry.source, split, where)
     assert entry.write is not None
+    target = _store_folder(name, root) / f"{split}-{_mark(where)}.events"
     if not target.exists():
         with alone(target):
             if not target.exists():

@@ -6,6 +6,7 @@ is in `augment`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -52,8 +53,19 @@ def transformed(
     transforms: Sequence[Transform],
     draw: np.random.Generator,
 ) -> Recordings:
-    """The recordings after some transforms, in order; see `Transform.__call__`."""
+    """The recordings after some transforms, in order; see `Transform.__call__`.
+
+    Raises:
+        ValueError: if a unit is not on the sensor, of a damaged file or of a transform that is wrong:
+            transforms look units up in tables, and do not check them.
+    """
     for transform in transforms:
+        unit, n_units = recordings.unit, math.prod(sensor)
+        if len(unit) and not (unit.min() >= 0 and int(unit.max()) < n_units):
+            raise ValueError(
+                f"{transform}: expected units in [0, {n_units}), found {unit.min()} to {unit.max()}: "
+                "the file is damaged, or the transform before it wrong"
+            )
         recordings = transform(recordings, sensor, draw)
         sensor = transform.sensor(sensor)
     return recordings
