@@ -13,7 +13,7 @@ import pytest
 
 from sparsespike import data
 from sparsespike.data import download, encoders, library
-from sparsespike.data.catalogue import FASHION_MNIST
+from sparsespike.data.catalogue import FASHION_MNIST, MNIST
 from sparsespike.data.library import ENTRIES
 from sparsespike.data.source import File
 
@@ -152,6 +152,17 @@ def test_pixels_become_events(places):
         np.testing.assert_array_equal(train.time[events], table[images[i][bright]])
     assert (train.n_units, train.n_classes, train.about.licence) == (784, 10, "MIT")
     assert "1708.07747" in train.about.citation
+
+
+def test_mnist_is_read_as_fashion_mnist_is(places, monkeypatch):
+    source = dataclasses.replace(MNIST, splits=places.splits)
+    entry = dataclasses.replace(ENTRIES["mnist"], source=source)
+    monkeypatch.setitem(ENTRIES, "mnist", entry)
+    folder = places.put(places.root)
+    digits, clothes = (data.load(name, root=folder) for name in ("mnist", "fashion-mnist"))
+    for name in ("unit", "time", "offset", "label"):
+        np.testing.assert_array_equal(getattr(digits, name), getattr(clothes, name))
+    assert (digits.name, digits.about.classes[9]) == ("mnist", "nine")
 
 
 def test_another_datasets_files_are_refused(places):

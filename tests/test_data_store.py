@@ -334,16 +334,17 @@ def test_pickling_sends_events_in_memory_and_the_path_of_a_file(tmp_path):
         pickle.loads(sent)
 
 
-def test_workers_of_torch_can_use_a_dataset():
-    events = drawn(8)
+def test_workers_of_torch_share_a_mapped_dataset(tmp_path):
+    drawn(8).save(tmp_path / "events")
+    events = EventDataset.open(tmp_path / "events")
     loader = torch.utils.data.DataLoader(
         range(8),  # pyright: ignore[reportArgumentType]
-        batch_size=4,
+        batch_size=2,
         collate_fn=lambda index: events.batch(index, 5),
-        num_workers=1,
+        num_workers=2,
     )
     for number, (spikes, label) in enumerate(loader):
-        index = range(4 * number, 4 * number + 4)
+        index = range(2 * number, 2 * number + 2)
         assert torch.equal(spikes.to_dense(), events.batch(index, 5)[0].to_dense())
         assert label.tolist() == events.label[index].tolist()
 
