@@ -21,7 +21,7 @@ from checks import (
     tolerance_of,
 )
 from sparsespike.backends import load
-from sparsespike.layers.spec import LayerSpec
+from sparsespike.descriptions import LayerSpec
 
 
 def stored_for(spikes: ss.Spikes, backend: str) -> ss.Spikes:

@@ -40,7 +40,7 @@ from sparsespike.backends import BACKENDS
 from sparsespike.backends.cpu import form, plan
 from sparsespike.backends.cpu.adjoint import LISTED
 from sparsespike.backends.cpu.grouped import EVENTS, ROWS
-from sparsespike.lists import Lists
+from sparsespike.spikes.lists import Lists
 
 FAST = tuple(name for name in BACKENDS if name != "dense")
 RESETS = (

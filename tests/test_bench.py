@@ -24,8 +24,8 @@ from sparsespike.bench.baselines import (
 )
 from sparsespike.bench.peers import PEERS
 from sparsespike.bench.trial import Refusal
-from sparsespike.evaluate import load_run
-from sparsespike.train import train
+from sparsespike.training.evaluate import load_run
+from sparsespike.training.train import train
 from training import QUICK, Listener
 
 DENSE = tuple(DENSE_LAYERS)

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from sparsespike import checkpoint
-from sparsespike.checkpoint import CheckpointError
+from sparsespike.training import checkpoint
+from sparsespike.training.checkpoint import CheckpointError
 
 TENSORS = {
     "weight": torch.arange(12, dtype=torch.float32).reshape(4, 3).t(),  # stored by columns

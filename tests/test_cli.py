@@ -12,9 +12,10 @@ import pytest
 import torch
 
 import sparsespike as ss
-from sparsespike import checkpoint, data
-from sparsespike import recipe as recipes
+from sparsespike import data
 from sparsespike.cli import main
+from sparsespike.training import checkpoint
+from sparsespike.training import recipe as recipes
 from training import few
 
 QUICK = ["--hidden", "20", "15", "--b-th", "0.3", "--steps", "40", "--batch-size", "64"]

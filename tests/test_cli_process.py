@@ -7,8 +7,8 @@ import signal
 import subprocess
 import sys
 
-from sparsespike import checkpoint
 from sparsespike.cli import main
+from sparsespike.training import checkpoint
 from training import QUICK
 
 COMMAND = [sys.executable, "-m", "sparsespike"]

@@ -17,7 +17,7 @@ from checks import assert_close, assert_same_lists, assert_something_happened, r
 from compare import compare, compare_layer, compare_network, run_layer, run_readout, stored_for
 from sparsespike import backends
 from sparsespike.backends.gpu import launch, plan, precision
-from sparsespike.words import STEPS
+from sparsespike.spikes.words import STEPS
 
 DEVICE = device_of("gpu")
 FORMS: list[Any] = [("dense", "dense"), ("sparse", "sparse")]  # the two sums do not meet

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import sparsespike as ss
-from sparsespike.metrics import Totals, peak_memory
+from sparsespike.training.metrics import Totals, peak_memory
 
 
 def spikes_of(n_batch: int, n_step: int, n_unit: int, share: float) -> ss.Spikes:

@@ -15,7 +15,7 @@ from checks import assert_close, assert_same_gradient, assert_something_happened
 from compare import stored_for
 from sparsespike import ops
 from sparsespike.backends import BACKENDS
-from sparsespike.layers.spec import LayerSpec, decode, encode
+from sparsespike.descriptions import LayerSpec, decode, encode
 
 SMALL = replace(BASE, batch=2, steps=5, sizes=(4, 3), rate=0.5)
 SPIKING = torch.ops.sparsespike.spiking.default

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 import sparsespike as ss
-from sparsespike import recipe as recipes
-from sparsespike.options import attribute_help
-from sparsespike.recipe import Recipe
+from sparsespike.cli.options import attribute_help
+from sparsespike.training import recipe as recipes
+from sparsespike.training.recipe import Recipe
 
 FIELDS = [field.name for field in dataclasses.fields(Recipe)]
 

@@ -10,7 +10,7 @@ import torch
 
 import sparsespike as ss
 from sparsespike.backends.cpu.surrogate import coefficients, shape_of
-from sparsespike.surrogates import SURROGATES as KINDS
+from sparsespike.neurons.surrogates import SURROGATES as KINDS
 
 FEW = (
     ss.FastSigmoid(100.0),

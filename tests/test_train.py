@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from sparsespike import checkpoint, data, losses
+from sparsespike import data, losses
 from sparsespike.data import library
-from sparsespike.evaluate import evaluate, load_run
-from sparsespike.recipe import Recipe
-from sparsespike.train import learning_rate, train
+from sparsespike.training import checkpoint
+from sparsespike.training.evaluate import evaluate, load_run
+from sparsespike.training.recipe import Recipe
+from sparsespike.training.train import learning_rate, train
 from training import LOAD, QUICK, SIZES, Listener, few
 
 

@@ -13,9 +13,9 @@ from rich.table import Table
 
 import sparsespike as ss
 from sparsespike import data
-from sparsespike.metrics import Totals
-from sparsespike.progress import Progress, live_table, run_table, score_table
-from sparsespike.train import train
+from sparsespike.training.metrics import Totals
+from sparsespike.training.progress import Progress, live_table, run_table, score_table
+from sparsespike.training.train import train
 from training import QUICK, few
 
 SCORE: dict[str, Any] = {

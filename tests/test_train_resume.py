@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 import torch
 
-from sparsespike import checkpoint, data
-from sparsespike import train as training_module
-from sparsespike.checkpoint import CheckpointError
-from sparsespike.evaluate import load_run
-from sparsespike.recipe import Recipe
-from sparsespike.run import Run
-from sparsespike.train import Stopped, train
+from sparsespike import data
+from sparsespike.training import checkpoint
+from sparsespike.training import train as training_module
+from sparsespike.training.checkpoint import CheckpointError
+from sparsespike.training.evaluate import load_run
+from sparsespike.training.recipe import Recipe
+from sparsespike.training.run import Run
+from sparsespike.training.train import Stopped, train
 from training import QUICK, Listener, few
 
 # Everything that could depend on where a run was stopped.

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from cases import BASE, Case
 from checks import assert_same_lists, assert_well_formed
 from sparsespike import Spikes
-from sparsespike.words import STEPS, UNITS, popcount, starts
+from sparsespike.spikes.words import STEPS, UNITS, popcount, starts
 
 
 @st.composite
@@ -83,7 +83,7 @@ def test_popcount_counts_the_sign_bit_too():
 
 
 def test_more_active_entries_than_an_index_holds_are_refused(monkeypatch):
-    monkeypatch.setattr("sparsespike.words.popcount", lambda word: word * 0 + 2**30)
+    monkeypatch.setattr("sparsespike.spikes.words.popcount", lambda word: word * 0 + 2**30)
     with pytest.raises(ValueError, match=r"fewer than 2\^31 active entries"):
         starts(torch.ones(1, 3, 1, dtype=torch.int32))
 

@@ -9,9 +9,9 @@ from functools import lru_cache
 from rich.console import Console
 
 from sparsespike import data
-from sparsespike.metrics import Totals
-from sparsespike.progress import Progress
-from sparsespike.recipe import Recipe
+from sparsespike.training.metrics import Totals
+from sparsespike.training.progress import Progress
+from sparsespike.training.recipe import Recipe
 
 # Four full batches and a partial one an epoch.
 QUICK = Recipe(

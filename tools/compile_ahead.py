@@ -39,8 +39,8 @@ import sparsespike as ss
 from sparsespike.backends import gpu
 from sparsespike.backends.gpu import plan
 from sparsespike.backends.gpu.listing import Listing
-from sparsespike.layers.spec import LayerSpec
-from sparsespike.words import Words, starts
+from sparsespike.descriptions import LayerSpec
+from sparsespike.spikes.words import Words, starts
 
 TARGETS = {
     "sm_80": GPUTarget("cuda", 80, 32),

@@ -14,7 +14,7 @@ import torch
 import sparsespike as ss
 from sparsespike.bench.inputs import synthetic
 from sparsespike.bench.report import environment
-from sparsespike.metrics import peak_memory
+from sparsespike.training.metrics import peak_memory
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ import torch
 from matplotlib.axes import Axes
 
 import sparsespike as ss
-from sparsespike.evaluate import load_run
+from sparsespike.training.evaluate import load_run
 
 SHOWN = {
     "sparsespike": ("sparsespike", "C1"),

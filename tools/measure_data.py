@@ -23,10 +23,10 @@ import numpy as np
 import torch
 
 from sparsespike import data, losses
-from sparsespike import recipe as recipes
 from sparsespike.bench.report import append_lines, environment
 from sparsespike.data import EventDataset, EventLoader, store
 from sparsespike.data.library import ENTRIES
+from sparsespike.training import recipe as recipes
 
 COPIES = {"nmnist-small": 20, "fsdd-spikes": 4}  # so that a conversion takes seconds
 STORE_BYTES = 10 * 10**9

@@ -17,11 +17,11 @@ import torch
 from torch.nn import functional
 
 import sparsespike as ss
-from sparsespike import recipe as recipes
 from sparsespike.bench.baselines import DENSE_LAYERS
 from sparsespike.bench.inputs import layers
 from sparsespike.bench.report import environment
 from sparsespike.bench.step import dense_forward, time_first
+from sparsespike.training import recipe as recipes
 
 
 def main() -> None:

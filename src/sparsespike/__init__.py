@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sparsespike import data, losses
     from sparsespike.backends import use_backend
-    from sparsespike.events import Spikes
-    from sparsespike.layers.layer import Layer, Network
-    from sparsespike.layers.linear import Linear
-    from sparsespike.neurons import LIF, Readout
-    from sparsespike.surrogates import (
+    from sparsespike.connections.linear import Linear
+    from sparsespike.network import Layer, Network
+    from sparsespike.neurons.lif import LIF, Readout
+    from sparsespike.neurons.surrogates import (
         ATan,
         Boxcar,
         FastSigmoid,
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
         Surrogate,
         Triangle,
     )
+    from sparsespike.spikes.spikes import Spikes
 
 __version__ = "0.1.0"
 
@@ -52,15 +52,15 @@ __all__ = [
 
 _HOMES = {
     "use_backend": "backends",
-    "Spikes": "events",
-    "Layer": "layers.layer",
-    "Network": "layers.layer",
-    "Linear": "layers.linear",
-    "LIF": "neurons",
-    "Readout": "neurons",
+    "Spikes": "spikes.spikes",
+    "Layer": "network",
+    "Network": "network",
+    "Linear": "connections.linear",
+    "LIF": "neurons.lif",
+    "Readout": "neurons.lif",
     **dict.fromkeys(
         ("ATan", "Boxcar", "FastSigmoid", "Gaussian", "Sigmoid", "Surrogate", "Triangle"),
-        "surrogates",
+        "neurons.surrogates",
     ),
 }
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from sparsespike.events import Spikes
+from sparsespike.spikes.spikes import Spikes
 
 Reduce = Literal["max", "sum", "mean", "last"]
 

@@ -15,9 +15,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from sparsespike.events import Spikes
-from sparsespike.layers.spec import LayerSpec, Precision
-from sparsespike.words import Words
+from sparsespike.descriptions import LayerSpec, Precision
+from sparsespike.spikes.spikes import Spikes
+from sparsespike.spikes.words import Words
 
 BACKENDS = ("dense", "cpu", "gpu")
 TORCH_OF_GPU = 2, 9  # the oldest that the GPU backend runs with

@@ -14,10 +14,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from sparsespike.events import Spikes
-from sparsespike.layers.spec import LayerSpec
-from sparsespike.lists import Lists
-from sparsespike.neurons import LIF, Readout
+from sparsespike.descriptions import LayerSpec
+from sparsespike.neurons.lif import LIF, Readout
+from sparsespike.spikes.lists import Lists
+from sparsespike.spikes.spikes import Spikes
 
 
 def spiking_forward(

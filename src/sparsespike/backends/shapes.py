@@ -1,6 +1,6 @@
 """Surrogates as kernels take them: each is peak * shape(|V - v_th| / scale).
 
-`sparsespike.surrogates` defines them, and the tests hold the kernels to it. A surrogate of the user's own has
+`neurons.surrogates` defines them, and the tests hold the kernels to it. A surrogate of the user's own has
 no shape here; it is evaluated by its own `slope`.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from sparsespike import surrogates
+from sparsespike.neurons import surrogates
 
 FAST_SIGMOID, TRIANGLE, BOXCAR, ATAN, SIGMOID, GAUSSIAN = range(6)
 

@@ -19,11 +19,11 @@ from rich.console import Console
 from sparsespike.bench import measure
 from sparsespike.bench.baselines import clean_dense
 from sparsespike.bench.trial import backend_on
-from sparsespike.events import Spikes
-from sparsespike.layers.layer import Layer
-from sparsespike.layers.linear import Linear
-from sparsespike.neurons import LIF
-from sparsespike.words import Words
+from sparsespike.connections.linear import Linear
+from sparsespike.network import Layer
+from sparsespike.neurons.lif import LIF
+from sparsespike.spikes.spikes import Spikes
+from sparsespike.spikes.words import Words
 
 BATCH, SHARE = 16, 1e-3
 STEPS, UNITS = 1000, 1000  # of what does not grow

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from sparsespike.bench.baselines import membrane
-from sparsespike.events import Spikes
-from sparsespike.neurons import LIF
+from sparsespike.neurons.lif import LIF
+from sparsespike.spikes.spikes import Spikes
 
 # The part of a case that is compared: enough for every code path, little for the slowest method.
 HEAD_SAMPLES = 8

@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 
 from sparsespike import data
-from sparsespike import recipe as recipes
+from sparsespike.connections.linear import Linear
 from sparsespike.data import EventDataset, EventLoader
-from sparsespike.evaluate import load_run
-from sparsespike.events import Spikes
-from sparsespike.layers.layer import Layer, Network
-from sparsespike.layers.linear import Linear
-from sparsespike.lists import Lists
-from sparsespike.neurons import LIF
-from sparsespike.recipe import Recipe
+from sparsespike.network import Layer, Network
+from sparsespike.neurons.lif import LIF
+from sparsespike.spikes.lists import Lists
+from sparsespike.spikes.spikes import Spikes
+from sparsespike.training import recipe as recipes
+from sparsespike.training.evaluate import load_run
+from sparsespike.training.recipe import Recipe
 
 ACTIVITY_BAND = 0.2
 TUNED_SAMPLES, TUNED_STEPS = 16, 1000

@@ -20,10 +20,10 @@ from sparsespike.bench import inputs
 from sparsespike.bench.gate import HEAD_SAMPLES, HEAD_STEPS, PLANES_ROOM, compare, decided
 from sparsespike.bench.peers import PEERS, DenseLayer, layer_of
 from sparsespike.bench.trial import OURS, Device, Method, Trial, backend_on
-from sparsespike.events import Spikes
-from sparsespike.layers.layer import Layer
-from sparsespike.layers.linear import Linear
-from sparsespike.neurons import LIF
+from sparsespike.connections.linear import Linear
+from sparsespike.network import Layer
+from sparsespike.neurons.lif import LIF
+from sparsespike.spikes.spikes import Spikes
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,8 @@ from torch.nn import functional
 
 from sparsespike.bench.baselines import DENSE_LAYERS
 from sparsespike.bench.trial import Refusal
-from sparsespike.neurons import LIF
-from sparsespike.surrogates import FastSigmoid
+from sparsespike.neurons.lif import LIF
+from sparsespike.neurons.surrogates import FastSigmoid
 
 DenseLayer = Callable[[Tensor, Tensor, LIF], Tensor]
 

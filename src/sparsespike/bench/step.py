@@ -22,7 +22,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from sparsespike import losses
-from sparsespike import recipe as recipes
 from sparsespike.backends import use_backend
 from sparsespike.bench import inputs
 from sparsespike.bench.baselines import dense_activity, dense_readout
@@ -30,11 +29,12 @@ from sparsespike.bench.gate import EXACT, HEAD_SAMPLES, HEAD_STEPS, relative_err
 from sparsespike.bench.layer import LayerCase
 from sparsespike.bench.peers import PEERS, DenseLayer, layer_of
 from sparsespike.bench.trial import OURS, Device, Method, Trial, backend_on
-from sparsespike.evaluate import load_run
-from sparsespike.events import Spikes
-from sparsespike.layers.layer import Network
-from sparsespike.neurons import LIF, Readout
-from sparsespike.recipe import Recipe
+from sparsespike.network import Network
+from sparsespike.neurons.lif import LIF, Readout
+from sparsespike.spikes.spikes import Spikes
+from sparsespike.training import recipe as recipes
+from sparsespike.training.evaluate import load_run
+from sparsespike.training.recipe import Recipe
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,10 @@ from rich.table import Table
 
 from sparsespike.backends.gpu import plan
 from sparsespike.bench import measure
-from sparsespike.events import Spikes
-from sparsespike.layers.layer import Layer
-from sparsespike.layers.linear import Linear
-from sparsespike.neurons import LIF
+from sparsespike.connections.linear import Linear
+from sparsespike.network import Layer
+from sparsespike.neurons.lif import LIF
+from sparsespike.spikes.spikes import Spikes
 
 UNITS = (100, 200, 400, 1000, 2000)
 SHARES = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.008, 0.012, 0.02, 0.03, 0.05)

@@ -19,9 +19,9 @@ from sparsespike.cli.bench import add_bench
 from sparsespike.cli.data import add_data
 from sparsespike.cli.evaluate import add_evaluate
 from sparsespike.cli.info import add_info
+from sparsespike.cli.options import Parser, UsageError
 from sparsespike.cli.train import add_train
-from sparsespike.options import Parser, UsageError
-from sparsespike.recipe import nearest
+from sparsespike.training.recipe import nearest
 
 # Set to anything, it shows the whole traceback of an error.
 TRACEBACK = "SPARSESPIKE_TRACEBACK"

@@ -7,7 +7,7 @@ import dataclasses
 from typing import Any
 
 from sparsespike.cli.command import add_command, add_json, add_threads, print_json, print_table
-from sparsespike.options import add_options, given
+from sparsespike.cli.options import add_options, given
 
 
 def add_bench(commands: Any, argv: list[str]) -> None:

@@ -55,8 +55,8 @@ def add_evaluate(commands: Any) -> None:
 
 def _evaluate(parsed: argparse.Namespace) -> None:
     from sparsespike import data
-    from sparsespike.evaluate import evaluate, load_run
-    from sparsespike.progress import score_table
+    from sparsespike.training.evaluate import evaluate, load_run
+    from sparsespike.training.progress import score_table
 
     net, recipe, about = load_run(parsed.folder, parsed.which)
     about["dataset"] = parsed.on or about["dataset"]

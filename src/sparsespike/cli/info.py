@@ -14,7 +14,7 @@ def add_info(commands: Any) -> None:
 
 
 def _info(parsed: argparse.Namespace) -> None:
-    from sparsespike.info import about
+    from sparsespike.cli.about import about
 
     facts = about()
     if parsed.json:

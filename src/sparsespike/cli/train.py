@@ -7,10 +7,10 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from sparsespike import recipe as recipes
 from sparsespike.cli.command import add_command, add_data_folder, add_threads, print_table
-from sparsespike.options import UsageError, add_options, given
-from sparsespike.recipe import Recipe
+from sparsespike.cli.options import UsageError, add_options, given
+from sparsespike.training import recipe as recipes
+from sparsespike.training.recipe import Recipe
 
 
 def add_train(commands: Any, argv: list[str]) -> None:
@@ -57,7 +57,7 @@ def _train(parsed: argparse.Namespace) -> None:
     if parsed.recipe is not None:
         recipe = recipes.load(parsed.recipe)
     elif parsed.resume and (parsed.out / "run.json").exists():
-        from sparsespike.evaluate import read_run
+        from sparsespike.training.evaluate import read_run
 
         recipe, _ = read_run(parsed.out)
     else:
@@ -65,8 +65,8 @@ def _train(parsed: argparse.Namespace) -> None:
         raise UsageError(f"RECIPE: expected one of {known}, or a path ending in .toml, found none")
     recipe = dataclasses.replace(recipe, **given(Recipe, parsed))
 
-    from sparsespike.progress import run_table
-    from sparsespike.train import train
+    from sparsespike.training.progress import run_table
+    from sparsespike.training.train import train
 
     result = train(recipe, parsed.out, root=parsed.data, resume=parsed.resume)
     print_table(run_table(result))

@@ -24,8 +24,8 @@ from sparsespike.data.rows import Rows
 from sparsespike.data.store import About
 from sparsespike.data.tonic import AsTonic
 from sparsespike.data.transform import Transform, transformed
-from sparsespike.events import Spikes
-from sparsespike.lists import Lists
+from sparsespike.spikes.lists import Lists
+from sparsespike.spikes.spikes import Spikes
 
 # Transformed at once: what lies between two transforms stays in cache, and is no memory that the system
 # gives and takes back at every batch, which would take longer than the transforms do.

@@ -19,7 +19,7 @@ from sparsespike.data.convert import alone
 from sparsespike.data.dataset import EventDataset
 from sparsespike.data.download import data_folder, fetch
 from sparsespike.data.source import File, Source
-from sparsespike.recipe import nearest
+from sparsespike.training.recipe import nearest
 
 MOST_BYTES = 2**37  # of a file whose size nobody states: more than any of these datasets
 PIECE = 2**20

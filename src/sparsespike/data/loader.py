@@ -13,7 +13,7 @@ from torch import Tensor
 from sparsespike.data.dataset import EventDataset
 from sparsespike.data.encode import microseconds
 from sparsespike.data.transform import Transform
-from sparsespike.events import Spikes
+from sparsespike.spikes.spikes import Spikes
 
 Batch = tuple[Spikes, Tensor]
 

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.text import Text
 
-from sparsespike import checkpoint
 from sparsespike.data.dataset import EventDataset
 from sparsespike.data.recordings import Sensor
+from sparsespike.training import checkpoint
 
 ON, OFF, INK = "#d1495b", "#00798c", "#2b2d42"
 BINS = 100  # of the events over time

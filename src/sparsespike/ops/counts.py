@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from sparsespike import backends
-from sparsespike.events import Spikes
 from sparsespike.ops.tensors import n_batch, spikes_of
+from sparsespike.spikes.spikes import Spikes
 
 
 def count(spikes: Spikes) -> Tensor:

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from sparsespike import backends
 from sparsespike.backends.finite import check_finite
-from sparsespike.events import Spikes
-from sparsespike.layers.spec import decode
+from sparsespike.descriptions import decode
 from sparsespike.ops.tensors import input_of, is_words, n_batch, spikes_of, tensors_of
-from sparsespike.words import n_blocks
+from sparsespike.spikes.spikes import Spikes
+from sparsespike.spikes.words import n_blocks
 
 # ---- spiking layer -----------------------------------------------------------------------------
 

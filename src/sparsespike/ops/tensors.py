@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from sparsespike.events import Spikes
-from sparsespike.lists import Lists
-from sparsespike.words import Words
+from sparsespike.spikes.lists import Lists
+from sparsespike.spikes.spikes import Spikes
+from sparsespike.spikes.words import Words
 
 
 def tensors_of(spikes: Spikes, weight: Tensor) -> tuple[Tensor, ...]:

@@ -16,10 +16,10 @@ from sparsespike.backends.cpu.linear import LinearWeight
 from sparsespike.backends.cpu.simd import aligned, padded
 from sparsespike.backends.cpu.threads import ranges, run_all
 from sparsespike.backends.kernels import with_kernel
-from sparsespike.events import Spikes
-from sparsespike.layers.spec import LayerSpec
-from sparsespike.lists import Lists
-from sparsespike.neurons import LIF, Readout
+from sparsespike.descriptions import LayerSpec
+from sparsespike.neurons.lif import LIF, Readout
+from sparsespike.spikes.lists import Lists
+from sparsespike.spikes.spikes import Spikes
 
 
 def spiking_forward(

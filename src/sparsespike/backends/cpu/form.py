@@ -12,7 +12,7 @@ from torch import Tensor
 from sparsespike.backends.cpu.lif import NONE, SUBTRACT, ZERO, LIFConstants
 from sparsespike.backends.cpu.linear import LinearWeight, TiledWeight
 from sparsespike.backends.cpu.simd import FOUR, aligned, lanes_of, padded
-from sparsespike.neurons import LIF, Readout
+from sparsespike.neurons.lif import LIF, Readout
 
 # A neuron without memory leaks by this: what is left of its potential is below any rounding.
 SMALLEST_ALPHA = 2.0**-64

@@ -19,7 +19,7 @@ from sparsespike.backends.cpu import form
 from sparsespike.backends.cpu.grouped import EVENTS, ROWS
 from sparsespike.backends.cpu.lif import ZERO, LIFConstants
 from sparsespike.backends.cpu.simd import BLOCK
-from sparsespike.events import Spikes
+from sparsespike.spikes.spikes import Spikes
 
 # Nanoseconds, measured in the walks of 200 and 1000 units; only their ratios matter.
 ADD_TO_MEMORY = 1.1  # a block read, added to and written, as ∇W is

@@ -19,7 +19,7 @@ from sparsespike.backends.shapes import (
     TRIANGLE,
     shape_of,
 )
-from sparsespike.neurons import LIF
+from sparsespike.neurons.lif import LIF
 
 
 def kernel(

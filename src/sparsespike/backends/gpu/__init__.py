@@ -20,10 +20,10 @@ from sparsespike.backends.gpu.listing import Listing
 from sparsespike.backends.gpu.precision import products
 from sparsespike.backends.gpu.synapses import LinearGradient, LinearSynapses
 from sparsespike.backends.kernels import with_kernel
-from sparsespike.events import Spikes
-from sparsespike.layers.spec import LayerSpec
-from sparsespike.neurons import LIF, Readout
-from sparsespike.words import STEPS, UNITS, Words, n_blocks
+from sparsespike.descriptions import LayerSpec
+from sparsespike.neurons.lif import LIF, Readout
+from sparsespike.spikes.spikes import Spikes
+from sparsespike.spikes.words import STEPS, UNITS, Words, n_blocks
 
 # A neuron's walk through one segment: (first word, words, state (B, N), currents or δ (B, words * 32, N)).
 Walk = Callable[[int, int, Tensor, Tensor], None]

@@ -1,4 +1,4 @@
-"""Bits packed along time: counting and finding them (`sparsespike/words.py` has the layout)."""
+"""Bits packed along time: counting and finding them (`spikes/words.py` has the layout)."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sparsespike.backends.finite import check_finite
 from sparsespike.backends.gpu import lif
-from sparsespike.words import UNITS, Words, n_blocks
+from sparsespike.spikes.words import UNITS, Words, n_blocks
 
 
 class Listing:

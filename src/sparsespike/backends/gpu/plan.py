@@ -22,8 +22,8 @@ from typing import Literal, NamedTuple, get_args
 import torch
 
 from sparsespike.data.download import data_folder
-from sparsespike.events import Spikes
-from sparsespike.words import STEPS
+from sparsespike.spikes.spikes import Spikes
+from sparsespike.spikes.words import STEPS
 
 TRANSIENT = 64 * 2**20  # bytes of currents or δ
 TABLE = "break_even.json"

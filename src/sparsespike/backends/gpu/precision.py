@@ -15,7 +15,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from sparsespike.layers.spec import Precision
+from sparsespike.descriptions import Precision
 
 # Triton chooses when a kernel is defined; so kernels and this agree. Its arithmetic in bfloat16 is wrong.
 INTERPRETED = bool(triton.knobs.runtime.interpret)

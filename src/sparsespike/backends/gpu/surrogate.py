@@ -10,7 +10,7 @@ import triton.language as tl
 from torch import Tensor
 
 from sparsespike.backends import shapes
-from sparsespike.neurons import LIF
+from sparsespike.neurons.lif import LIF
 
 BLOCK = 1024
 FAST_SIGMOID = tl.constexpr(shapes.FAST_SIGMOID)

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from sparsespike.backends.gpu import linear, plan
 from sparsespike.backends.gpu.precision import Products, planes_of
-from sparsespike.events import Spikes
-from sparsespike.words import UNITS, n_blocks
+from sparsespike.spikes.spikes import Spikes
+from sparsespike.spikes.words import UNITS, n_blocks
 
 # Programs that share a sum, at least: two for each of 132 processors.
 PROGRAMS = 264

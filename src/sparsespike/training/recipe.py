@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from sparsespike.data.dataset import EventDataset
     from sparsespike.data.transform import Transform
-    from sparsespike.layers.layer import Network
-    from sparsespike.surrogates import Surrogate
+    from sparsespike.network import Network
+    from sparsespike.neurons.surrogates import Surrogate
 
 SURROGATES = ("FastSigmoid", "Triangle", "Boxcar", "ATan", "Sigmoid", "Gaussian")
 SELECTIONS = ("FoldPolarity", "OnePolarity", "Pool", "CropTime")
@@ -149,9 +149,9 @@ class Recipe:
         # Imported here: building a network needs torch, reading a recipe does not.
         import torch
 
-        from sparsespike.layers.layer import Layer, Network
-        from sparsespike.layers.linear import Linear
-        from sparsespike.neurons import LIF, Readout
+        from sparsespike.connections.linear import Linear
+        from sparsespike.network import Layer, Network
+        from sparsespike.neurons.lif import LIF, Readout
 
         lif = LIF(
             tau_mem=self.tau_mem,
@@ -200,7 +200,7 @@ class Recipe:
             raise ValueError(f"{field}: {error}") from None
 
     def _surrogate(self) -> Surrogate:
-        from sparsespike import surrogates
+        from sparsespike.neurons import surrogates
 
         name, numbers = _called("surrogate", self.surrogate, SURROGATES)
         return getattr(surrogates, name)(*numbers)

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from sparsespike.surrogates import FastSigmoid, Surrogate
+from sparsespike.neurons.surrogates import FastSigmoid, Surrogate
 
 Reset = Literal["subtract", "zero", "none"]
 

@@ -9,13 +9,14 @@ from typing import Any, Literal
 import torch
 from torch.nn import functional
 
-from sparsespike import checkpoint, losses
+from sparsespike import losses
 from sparsespike.backends import device_for, placed, use_backend
-from sparsespike.checkpoint import CheckpointError
 from sparsespike.data import EventDataset, EventLoader
-from sparsespike.layers.layer import Layer, Network
-from sparsespike.metrics import Totals
-from sparsespike.recipe import Recipe, from_dict
+from sparsespike.network import Layer, Network
+from sparsespike.training import checkpoint
+from sparsespike.training.checkpoint import CheckpointError
+from sparsespike.training.metrics import Totals
+from sparsespike.training.recipe import Recipe, from_dict
 
 Which = Literal["best", "last"]
 

@@ -21,16 +21,17 @@ import torch
 from torch.nn import functional
 
 import sparsespike
-from sparsespike import checkpoint, data, losses
-from sparsespike import run as runs
+from sparsespike import data, losses
 from sparsespike.backends import device_for, placed, use_backend
 from sparsespike.data import EventDataset, EventLoader
-from sparsespike.evaluate import evaluate, load_run
-from sparsespike.events import Spikes
-from sparsespike.metrics import Totals, peak_memory
-from sparsespike.progress import Progress
-from sparsespike.recipe import Recipe
-from sparsespike.run import Run
+from sparsespike.spikes.spikes import Spikes
+from sparsespike.training import checkpoint
+from sparsespike.training import run as runs
+from sparsespike.training.evaluate import evaluate, load_run
+from sparsespike.training.metrics import Totals, peak_memory
+from sparsespike.training.progress import Progress
+from sparsespike.training.recipe import Recipe
+from sparsespike.training.run import Run
 
 
 class Stopped(KeyboardInterrupt):
@@ -57,7 +58,7 @@ def train(
 
     Args:
         recipe: all numbers of the run.
-        folder: where its files go, see `sparsespike.run`; made if missing.
+        folder: where its files go, see `sparsespike.training.run`; made if missing.
         root: folder of the datasets; None for the default of `sparsespike.data.load`.
         resume: go on with the run in `folder`, if there is one: same bits as if it had never stopped.
         progress: the display; None for one on standard error.

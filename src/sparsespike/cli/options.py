@@ -14,7 +14,7 @@ import typing
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
-from sparsespike.recipe import nearest
+from sparsespike.training.recipe import nearest
 
 _METAVAR = {int: "N", float: "X", str: "NAME", Path: "PATH"}
 

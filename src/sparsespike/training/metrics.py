@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from sparsespike.events import Spikes
+from sparsespike.spikes.spikes import Spikes
 
 
 @dataclass

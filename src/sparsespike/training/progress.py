@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from sparsespike.metrics import Totals, peak_memory
+from sparsespike.training.metrics import Totals, peak_memory
 
 # Drawing the table takes a few milliseconds, as long as a training step: twice a second costs < 1 %.
 SECONDS_BETWEEN_UPDATES = 0.5

@@ -17,9 +17,9 @@ from typing import Any, SupportsIndex
 import torch
 from torch import Tensor
 
-from sparsespike import building
-from sparsespike.lists import Lists, Shape
-from sparsespike.words import Words
+from sparsespike.spikes import building
+from sparsespike.spikes.lists import Lists, Shape
+from sparsespike.spikes.words import Words
 
 
 @dataclass(frozen=True, eq=False, repr=False)

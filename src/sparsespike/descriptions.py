@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
-from sparsespike.layers.linear import LinearSpec
-from sparsespike.neurons import LIF, Readout
+from sparsespike.connections.linear import LinearSpec
+from sparsespike.neurons.lif import LIF, Readout
 
 Precision = Literal["full", "tf32", "bfloat16", "float16"]
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sparsespike.lists import Shape
+from sparsespike.spikes.lists import Shape
 
 STEPS = 32  # of a word
 UNITS = 64  # of a block: the kernels find a block's first active entry in `start`, the others by counting

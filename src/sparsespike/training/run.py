@@ -16,12 +16,12 @@ from typing import Any
 
 import torch
 
-from sparsespike import checkpoint
-from sparsespike.checkpoint import CheckpointError
-from sparsespike.evaluate import load_weights, read_run
-from sparsespike.layers.layer import Network
-from sparsespike.metrics import Totals
-from sparsespike.recipe import Recipe
+from sparsespike.network import Network
+from sparsespike.training import checkpoint
+from sparsespike.training.checkpoint import CheckpointError
+from sparsespike.training.evaluate import load_weights, read_run
+from sparsespike.training.metrics import Totals
+from sparsespike.training.recipe import Recipe
 
 RUN, METRICS, RESULT = "run.json", "metrics.jsonl", "result.json"
 LAST, BEST = "last.safetensors", "best.safetensors"

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from sparsespike import ops
 from sparsespike.backends import BACKENDS, backend_for, precision_for
-from sparsespike.events import Spikes
-from sparsespike.layers.linear import Linear
-from sparsespike.layers.spec import LayerSpec, Precision, encode
-from sparsespike.neurons import LIF, Readout
+from sparsespike.connections.linear import Linear
+from sparsespike.descriptions import LayerSpec, Precision, encode
+from sparsespike.neurons.lif import LIF, Readout
+from sparsespike.spikes.spikes import Spikes
 
 
 class Layer(nn.Module):

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sparsespike.lists import Lists, Shape
-from sparsespike.words import Words
+from sparsespike.spikes.lists import Lists, Shape
+from sparsespike.spikes.words import Words
 
 
 class Built(NamedTuple):

@@ -1,0 +1,1 @@
+"""Connections: how spikes become currents; one file per kind."""
