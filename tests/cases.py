@@ -123,7 +123,7 @@ class Case:
             n_out, n_in = own[0].shape
             linear = ss.Linear(n_in, n_out, self.bias, dtype=self.dtype)
             with torch.no_grad():
-                for parameter, value in zip(linear.tensors(), own, strict=True):
+                for parameter, value in zip(linear.parameters(), own, strict=True):
                     parameter.copy_(value)
             layer = ss.Layer(linear, self.neuron, backend=backend)
             built.append(layer.to(device_of(backend)))

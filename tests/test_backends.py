@@ -142,10 +142,10 @@ def test_forms_follow_the_number_of_terms():
         shape = 100, 100, 256
         events = ss.Spikes(shape, Lists(unit, offset, unit, offset))
         fired = ss.Spikes(shape, Lists(many, nothing, out, apart[len(out)]))
-        constants = form.lif(neuron, np.dtype(np.float32))
-        found = plan.forms(events, fired, ss.Linear(256, 256).tensors(), constants, True)
+        constants = form.lif(neuron.describe(), np.dtype(np.float32))
+        found = plan.forms(events, fired, list(ss.Linear(256, 256).parameters()), constants, True)
         assert found == plan.Forms(*expected), neuron
-    biased = ss.Linear(256, 256, bias=True).tensors()
+    biased = list(ss.Linear(256, 256, bias=True).parameters())
     assert plan.forms(events, fired, biased, constants, True).gradient == plan.AT_ONCE
 
 

@@ -32,7 +32,7 @@ def test_layer_refuses_what_it_cannot_run():
         layer.half()(ss.Spikes.from_dense(torch.zeros(1, 2, 3)))
     with pytest.raises(ValueError, match="backend: expected one of"):
         ss.Layer(ss.Linear(3, 2), EXACT_LIF, backend="abacus")
-    with pytest.raises(ValueError, match="neuron: expected LIF or Readout"):
+    with pytest.raises(ValueError, match="neuron: expected LIF, Readout or another Neuron"):
         ss.Layer(ss.Linear(3, 2), nn.ReLU())  # pyright: ignore[reportArgumentType]
 
 
@@ -65,13 +65,14 @@ def test_linear_refuses_sizes_by_name(n_in):
         ss.Linear(2, n_in)
 
 
-def test_linear_stores_one_fan_out_contiguously_and_keeps_it():
-    linear = ss.Linear(5, 3)
+def test_linear_keeps_its_weight_as_nn_linear_does():
+    linear, theirs = ss.Linear(5, 3), nn.Linear(5, 3, bias=False)
     assert linear.weight.shape == (3, 5)
-    assert linear.weight.t().is_contiguous()
-    linear.load_state_dict(nn.Linear(5, 3, bias=False).state_dict())
-    assert linear.weight.t().is_contiguous()
-    assert linear.double().weight.t().is_contiguous()
+    assert linear.weight.is_contiguous()
+    linear.load_state_dict(theirs.state_dict())
+    assert torch.equal(linear.weight, theirs.weight)
+    theirs.load_state_dict(linear.state_dict())
+    assert linear.double().weight.is_contiguous()
 
 
 def test_linear_starts_uniform_within_its_bound():

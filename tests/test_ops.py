@@ -1,13 +1,13 @@
-"""What autograd, the dispatcher and the compiler see: the custom ops."""
+"""What autograd, its transforms and the compiler see of a layer."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 import sparsespike as ss
 from cases import BASE, NETWORKS, Case
@@ -15,48 +15,8 @@ from checks import assert_close, assert_same_gradient, assert_something_happened
 from compare import stored_for
 from sparsespike import ops
 from sparsespike.backends import BACKENDS
-from sparsespike.descriptions import LayerSpec, decode, encode
 
 SMALL = replace(BASE, batch=2, steps=5, sizes=(4, 3), rate=0.5)
-SPIKING = torch.ops.sparsespike.spiking.default
-SPIKING_BACKWARD = torch.ops.sparsespike.spiking_backward.default
-READOUT = torch.ops.sparsespike.readout.default
-READOUT_BACKWARD = torch.ops.sparsespike.readout_backward.default
-COUNT = torch.ops.sparsespike.count.default
-COUNT_BACKWARD = torch.ops.sparsespike.count_backward.default
-
-
-def arguments(case: Case, backend: str, *, readout: bool) -> list[Any]:
-    """Arguments of the forward op: a layer's, with an active input that requires a gradient."""
-    (layer,) = case.layers(backend)
-    neuron = ss.Readout(tau_mem=1.0, dt=1.0) if readout else case.neuron
-    spec = encode(LayerSpec(backend, layer.connection.spec(), neuron))
-    weight, bias = [*layer.connection.tensors(), None][:2]
-    inputs = [*stored(case, backend), weight, bias, case.steps, spec]
-    return inputs if readout else [*inputs, True]
-
-
-def stored(case: Case, backend: str) -> list[Tensor]:
-    """value and storage of the case's input."""
-    spikes = stored_for(case.spikes()[0], backend)
-    return [spikes.value.detach().requires_grad_(case.active > 0), *spikes.storage]
-
-
-def detached(inputs: list[Any]) -> list[Any]:
-    return [item.detach() if isinstance(item, Tensor) else item for item in inputs]
-
-
-def backward_arguments(inputs: list[Any], fired: list[Tensor], need_input: bool) -> list[Any]:
-    *tensors, steps, spec, _ = inputs
-    return [torch.randn_like(fired[0]), *tensors, *fired, steps, spec, need_input]
-
-
-def opcheck(op: Any, inputs: list[Any]) -> None:
-    outcome = torch.library.opcheck(op, tuple(inputs), raise_exception=False)
-    wrong = {name: result for name, result in outcome.items() if result != "SUCCESS"}
-    assert not wrong, "\n".join(f"{name}: {result}" for name, result in wrong.items())
-
-
 CASES = (
     SMALL,
     replace(SMALL, name="bias", bias=True),
@@ -64,88 +24,54 @@ CASES = (
     replace(SMALL, name="one_output", sizes=(4, 1), dtype=torch.float32),
     replace(SMALL, name="silent", rate=0.0),
 )
-# The oracle's backward runs torch.func.vjp, into whose wrappers opcheck's own modes cannot look.
 every_fast_backend = pytest.mark.parametrize("backend", [b for b in BACKENDS if b != "dense"])
 every_backend = pytest.mark.parametrize("backend", BACKENDS)
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
 
 
-@every_case
-@every_backend
-def test_spiking_op_keeps_its_promises(backend, case):
-    opcheck(SPIKING, arguments(case, backend, readout=False))
-
-
-@every_case
-@every_fast_backend
-@pytest.mark.parametrize("need_input", [True, False])
-def test_spiking_backward_op_keeps_its_promises(backend, case, need_input):
-    inputs = detached(arguments(case, backend, readout=False))
-    fired = list(SPIKING(*inputs))
-    opcheck(SPIKING_BACKWARD, backward_arguments(inputs, fired, need_input and case.active > 0))
-
-
-@every_case
-@every_backend
-def test_readout_op_keeps_its_promises(backend, case):
-    opcheck(READOUT, arguments(case, backend, readout=True))
-
-
-@every_case
-@every_fast_backend
-@pytest.mark.parametrize("need_input", [True, False])
-def test_readout_backward_op_keeps_its_promises(backend, case, need_input):
-    inputs = detached(arguments(case, backend, readout=True))
-    grad = torch.randn_like(READOUT(*inputs))
-    opcheck(READOUT_BACKWARD, [grad, *inputs, need_input and case.active > 0])
-
-
-@every_case
-@every_backend
-def test_count_op_keeps_its_promises(backend, case):
-    opcheck(COUNT, [*stored(case, backend), case.steps, case.sizes[0], backend])
-
-
-@every_fast_backend
-def test_count_backward_op_keeps_its_promises(backend):
-    grad = torch.randn(SMALL.batch, SMALL.sizes[0], dtype=SMALL.dtype)
-    opcheck(COUNT_BACKWARD, [grad, *detached(stored(SMALL, backend)), SMALL.steps, backend])
-
-
 # ---- gradients -----------------------------------------------------------------------------------
+
+
+def readout_of(case: Case, backend: str) -> ss.Layer:
+    (layer,) = case.layers(backend)
+    return ss.Layer(layer.connection, ss.Readout(tau_mem=1.0, dt=1.0), backend=backend)
 
 
 @every_backend
 def test_readout_gradient_of_its_parameters_is_that_of_finite_differences(backend):
     """The readout is linear in them; not so in `value`, which a backend reads as 0 and 1 only."""
-    case = replace(SMALL, bias=True)
-    *lists, weight, bias, steps, spec = arguments(case, backend, readout=True)
+    layer = readout_of(replace(SMALL, bias=True), backend)
+    spikes = stored_for(SMALL.spikes()[0].detach(), backend)
+    names = ("connection.weight", "connection.bias")
 
-    def potential(weight: Tensor, bias: Tensor) -> Tensor:
-        return READOUT(*lists, weight, bias, steps, spec)
+    def potential(*parameters: Tensor) -> Tensor:
+        return functional_call(layer, dict(zip(names, parameters, strict=True)), (spikes,))
 
-    assert torch.autograd.gradcheck(potential, (weight, bias))
+    parameters = [layer.get_parameter(name) for name in names]
+    assert potential(*parameters).any()
+    assert torch.autograd.gradcheck(potential, parameters)
 
 
 def test_dense_readout_gradient_of_its_input_is_that_of_finite_differences():
-    value, *rest = arguments(SMALL, "dense", readout=True)
+    layer, spikes = readout_of(SMALL, "dense"), SMALL.spikes()[0]
 
     def potential(value: Tensor) -> Tensor:
-        return READOUT(value, *rest)
+        return layer(replace(spikes, value=value))
 
-    assert torch.autograd.gradcheck(potential, (value,))
+    assert torch.autograd.gradcheck(potential, (spikes.value.detach().requires_grad_(),))
 
 
 @every_backend
 def test_spiking_backward_is_linear_in_the_gradient_above(backend):
-    inputs = detached(arguments(SMALL, backend, readout=False))
-    fired = list(SPIKING(*inputs))
-    one, other = torch.randn(2, len(fired[0]), dtype=torch.float64)
+    (layer,) = SMALL.layers(backend)
+    spikes, leaf = SMALL.spikes()
+    assert leaf is not None
+    out = layer(stored_for(spikes, backend))
+    one, other = torch.randn(2, len(out.value), dtype=torch.float64, device=out.device)
 
-    def backward(grad: Tensor) -> list[Tensor]:
-        *gradients, no_bias = SPIKING_BACKWARD(grad, *backward_arguments(inputs, fired, True)[1:])
-        assert not len(no_bias)
-        return gradients
+    def backward(grad: Tensor) -> tuple[Tensor, ...]:
+        inputs = (layer.connection.weight, leaf)
+        return torch.autograd.grad(out.value, inputs, grad, retain_graph=True)
 
     for a, b, both in zip(backward(one), backward(other), backward(one - 2 * other), strict=True):
         assert bool((both != 0).any())
@@ -257,15 +183,7 @@ def test_compiled_training_step_equals_the_plain_one(backend, compiler):
     torch.compiler.reset()
 
 
-# ---- spec ----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "neuron", [BASE.neuron, NETWORKS[1].neuron, ss.Readout(1.0, 0.1)], ids=repr
-)
-def test_spec_as_text_is_the_spec(neuron):
-    spec = LayerSpec("cpu", ss.Linear(3, 2).spec(), neuron)
-    assert decode(encode(spec)) == spec
+# ---- counts ---------------------------------------------------------------------------------------
 
 
 @every_case

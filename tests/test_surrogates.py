@@ -9,8 +9,9 @@ import pytest
 import torch
 
 import sparsespike as ss
-from sparsespike.backends.cpu.surrogate import coefficients, shape_of
+from sparsespike.backends.cpu.surrogate import coefficients
 from sparsespike.neurons.surrogates import SURROGATES as KINDS
+from sparsespike.neurons.surrogates import shape_of
 
 FEW = (
     ss.FastSigmoid(100.0),

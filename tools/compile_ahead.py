@@ -39,7 +39,7 @@ import sparsespike as ss
 from sparsespike.backends import gpu
 from sparsespike.backends.gpu import plan
 from sparsespike.backends.gpu.listing import Listing
-from sparsespike.descriptions import LayerSpec
+from sparsespike.descriptions import Linear, Term
 from sparsespike.spikes.words import Words, starts
 
 TARGETS = {
@@ -111,7 +111,10 @@ def run_all(sizes: tuple[int, int, int, int], dtype: torch.dtype) -> Iterator[No
     lif, readout = ss.LIF(tau_mem=10e-3, dt=1e-3), ss.Readout(tau_mem=10e-3, dt=1e-3)
     gpu.count_forward(spikes)
     gpu.count_backward(torch.zeros(n_batch, n_in, dtype=dtype), spikes)
-    parameter = linear.tensors()
+    plain = Term(spikes, Linear(n_in, n_out), (linear.weight.detach(),))
+    term = plain._replace(parameter=tuple(linear.parameters()))
+    # Twice: the currents of the second are added to those of the first.
+    terms = [term, plain]
     for neuron in (
         lif,
         *(replace(lif, reset=reset, surrogate=ss.ATan()) for reset in ("zero", "none")),
@@ -119,22 +122,22 @@ def run_all(sizes: tuple[int, int, int, int], dtype: torch.dtype) -> Iterator[No
         *(replace(lif, surrogate=s) for s in (ss.Triangle(), ss.Boxcar(), ss.Sigmoid())),
         replace(lif, surrogate=ss.Gaussian()),
     ):
-        spec = LayerSpec("gpu", linear.spec(), neuron)
+        told = neuron.describe()
         for recorded in (True, False):
-            gpu.spiking_forward(spikes, parameter, spec, recorded)
-        gpu.spiking_backward(value, spikes, parameter, fired, spec, True)
+            _, kept = gpu.spiking_forward(terms, told, "full", recorded)
+        gpu.spiking_backward(value, terms, kept, fired, told, "full", [True, True])
         yield
-    spec = LayerSpec("gpu", linear.spec(), readout)
-    potential = gpu.readout_forward(spikes, parameter, spec)
-    gpu.readout_backward(torch.zeros_like(potential), spikes, parameter, spec, True)
+    told = readout.describe()
+    potential, kept = gpu.readout_forward([term], told, "full")
+    gpu.readout_backward(torch.zeros_like(potential), [term], kept, told, "full", [True])
     yield
+    told = lif.describe()
     for precision in PRECISIONS if dtype == torch.float32 else PRECISIONS[:1]:
-        spec = LayerSpec("gpu", linear.spec(), lif, precision)
         with mock.patch.object(plan, "TRANSIENT", 1):  # several segments
-            gpu.spiking_forward(spikes, parameter[:1], spec, True)
+            _, kept = gpu.spiking_forward([plain], told, precision, True)
             for form in ("dense", "sparse"):
                 with plan.use_forms(form, form):
-                    gpu.spiking_backward(value, spikes, parameter[:1], fired, spec, True)
+                    gpu.spiking_backward(value, [plain], kept, fired, told, precision, [True])
         yield
 
 

@@ -15,9 +15,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sparsespike import data, losses
     from sparsespike.backends import use_backend
+    from sparsespike.connections.current import Current
     from sparsespike.connections.linear import Linear
     from sparsespike.network import Layer, Network
-    from sparsespike.neurons.lif import LIF, Readout
+    from sparsespike.neurons.lif import LIF
+    from sparsespike.neurons.neuron import Neuron
+    from sparsespike.neurons.readout import Readout
     from sparsespike.neurons.surrogates import (
         ATan,
         Boxcar,
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
         Triangle,
     )
     from sparsespike.spikes.spikes import Spikes
+    from sparsespike.warning import SilenceWarning
 
 __version__ = "0.1.0"
 
@@ -35,13 +39,16 @@ __all__ = [
     "LIF",
     "ATan",
     "Boxcar",
+    "Current",
     "FastSigmoid",
     "Gaussian",
     "Layer",
     "Linear",
     "Network",
+    "Neuron",
     "Readout",
     "Sigmoid",
+    "SilenceWarning",
     "Spikes",
     "Surrogate",
     "Triangle",
@@ -55,9 +62,12 @@ _HOMES = {
     "Spikes": "spikes.spikes",
     "Layer": "network",
     "Network": "network",
+    "Current": "connections.current",
     "Linear": "connections.linear",
+    "SilenceWarning": "warning",
     "LIF": "neurons.lif",
-    "Readout": "neurons.lif",
+    "Neuron": "neurons.neuron",
+    "Readout": "neurons.readout",
     **dict.fromkeys(
         ("ATan", "Boxcar", "FastSigmoid", "Gaussian", "Sigmoid", "Surrogate", "Triangle"),
         "neurons.surrogates",

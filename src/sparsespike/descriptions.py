@@ -1,72 +1,193 @@
-"""`LayerSpec`: everything about a layer that is not a tensor, and its form as text.
+"""What a backend is told of a layer: plain descriptions, never modules.
 
-Custom ops take tensors, numbers and strings; so a layer's description travels as one line of JSON. It
-is encoded once per layer and decoded once per process and layer.
+Connections and neurons describe themselves anew at every call, so that a layer is what its modules are
+now. A description is frozen: the backward pass works from what the forward pass was told.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import importlib
-import json
-import sys
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, Literal
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, Protocol
 
-from sparsespike.connections.linear import LinearSpec
-from sparsespike.neurons.lif import LIF, Readout
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from sparsespike.spikes.spikes import Spikes
 
 Precision = Literal["full", "tf32", "bfloat16", "float16"]
+Reset = Literal["subtract", "zero", "none"]
+
+FAST_SIGMOID, TRIANGLE, BOXCAR, ATAN, SIGMOID, GAUSSIAN = range(6)
+
+
+class Shape(NamedTuple):
+    """A surrogate as kernels take it: g(V) = peak * shape(|V - v_th| / scale).
+
+    Attributes:
+        kind: which shape.
+        scale: unit of its argument, in units of potential.
+        peak: its value at the threshold.
+    """
+
+    kind: int
+    scale: float
+    peak: float
+
+
+# ---- connections ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class LayerSpec:
-    """One layer: which backend computes it, how it is connected, what its neurons do.
+class Linear:
+    """A fully connected layer's synapses.
 
     Attributes:
-        backend: name of the backend.
-        connection: how input events become currents.
-        neuron: what the currents do.
-        precision: of products on a GPU; "full" is that of the weights' dtype.
+        n_in: units of the layer below.
+        n_out: units of this layer.
     """
 
-    backend: str
-    connection: LinearSpec
-    neuron: LIF | Readout
-    precision: Precision = "full"
+    n_in: int
+    n_out: int
+
+    def current(self, dense: Tensor, parameter: tuple[Tensor, ...]) -> Tensor:
+        """(B, T, n_in) spikes -> (B, T, n_out) currents: the definition, in plain PyTorch."""
+        return functional.linear(dense, *parameter)
+
+    def check(self, parameter: tuple[Tensor, ...]) -> None:
+        """Raises a ValueError that names the parameter whose shape a kernel would not expect."""
+        weight, *bias = parameter
+        if weight.shape != (self.n_out, self.n_in):
+            raise ValueError(
+                f"weight: expected ({self.n_out}, {self.n_in}), found {tuple(weight.shape)}"
+            )
+        if bias and bias[0].shape != (self.n_out,):
+            raise ValueError(
+                f"bias: expected ({self.n_out},), one number per neuron, found {tuple(bias[0].shape)}"
+            )
 
 
-def encode(spec: LayerSpec) -> str:
-    """The description as one line of JSON."""
-    return json.dumps(_plain(spec), separators=(",", ":"))
+class Term(NamedTuple):
+    """What one connection brings to a layer: some spikes, through some parameters.
+
+    Attributes:
+        spikes: (B, T, n_in).
+        connection: how they become currents.
+        parameter: the connection's tensors, in the order that its kernels know: weight, bias if any.
+    """
+
+    spikes: Spikes
+    connection: Linear
+    parameter: tuple[Tensor, ...]
+
+    def check(self) -> None:
+        """Compares all that a kernel reads: the spikes' lists, shapes, dtypes, devices; a few microseconds.
+
+        Raises:
+            ValueError: naming what does not fit.
+        """
+        spikes, weight = self.spikes, self.parameter[0]
+        if spikes.shape[2] != self.connection.n_in:
+            raise ValueError(
+                f"spikes: expected {self.connection.n_in} units, found {spikes.shape[2]}"
+            )
+        dtype, device = weight.dtype, weight.device
+        if dtype is not torch.float32 and dtype is not torch.float64:
+            raise ValueError(f"weight: expected float32 or float64, found {dtype}")
+        for name, tensor in zip(("weight", "bias"), self.parameter, strict=False):
+            if type(tensor) not in PLAIN or tensor.layout is not torch.strided:
+                found = f"{type(tensor).__name__} of layout {tensor.layout}"
+                raise ValueError(f"{name}: expected a plain dense tensor, found {found}")
+            if tensor.dtype is not dtype:
+                raise ValueError(f"{name}: expected {dtype} as the weight, found {tensor.dtype}")
+            if tensor.device != device:
+                raise ValueError(f"{name}: expected it on {device}, found {tensor.device}")
+        self.connection.check(self.parameter)
+        if spikes.device != device:
+            raise ValueError(f"spikes: expected them on {device}, found {spikes.device}")
+        if spikes.value.dtype is not dtype and len(spikes.value):
+            raise ValueError(
+                f"spikes: expected values in the weights' {dtype}, found {spikes.value.dtype}"
+            )
+        spikes.check()
 
 
-@lru_cache(maxsize=1024)
-def decode(text: str) -> LayerSpec:
-    """The description that `encode` wrote."""
-    return _rebuilt(json.loads(text))
+# A tensor of another class has memory of its own making, or none.
+PLAIN = (Tensor, nn.Parameter, nn.Buffer)
 
 
-def _plain(value: Any) -> Any:
-    if not dataclasses.is_dataclass(value):
-        return value
-    names = [field.name for field in dataclasses.fields(value)]
-    return {"kind": _path(type(value))} | {name: _plain(getattr(value, name)) for name in names}
+# ---- neurons -------------------------------------------------------------------------------------
 
 
-def _rebuilt(value: Any) -> Any:
-    if not isinstance(value, dict):
-        return value
-    fields = {name: _rebuilt(item) for name, item in value.items() if name != "kind"}
-    module, _, name = value["kind"].rpartition(".")
-    return getattr(importlib.import_module(module), name)(**fields)
+class Equations(Protocol):
+    """One unit's dynamics in plain PyTorch: all that the oracle needs of a neuron."""
+
+    def initial(self, like: Tensor) -> Any:
+        """State at step 0, of tensors of the shape of `like`; a spiking neuron's begins with V, S."""
+        ...
+
+    def step(self, state: Any, current: Tensor) -> Any:
+        """State one step later, under the input current of this step; any shape."""
+        ...
 
 
-def _path(kind: type) -> str:
-    """Where a class is found again: one's own surrogate may live in any module."""
-    if getattr(sys.modules[kind.__module__], kind.__qualname__, None) is not kind:
-        raise ValueError(
-            f"{kind.__name__}: expected a class at the top of its module, found {kind.__qualname__}"
-        )
-    return f"{kind.__module__}.{kind.__qualname__}"
+@dataclass(frozen=True)
+class LIF:
+    """The numbers of a leaky integrate-and-fire neuron; `neurons.LIF` says what they mean.
+
+    Attributes:
+        alpha: leak factor of one step, in [0, 1].
+        v_th: threshold.
+        v_reset: potential after a spike.
+        v_rest: resting potential.
+        b_th: half-width of the active band.
+        reset: "subtract", "zero" or "none".
+        detach_reset: whether the reset counts as a constant in the gradient.
+        shape: of the surrogate, None for one that kernels do not know.
+        slope: g at V - v_th.
+    """
+
+    alpha: float
+    v_th: float
+    v_reset: float
+    v_rest: float
+    b_th: float
+    reset: Reset
+    detach_reset: bool
+    shape: Shape | None
+    slope: Callable[[Tensor], Tensor] = field(compare=False, repr=False)
+
+    @property
+    def attached(self) -> bool:
+        """Whether there is a reset, and a gradient goes through it."""
+        return not self.detach_reset and self.reset != "none"
+
+
+@dataclass(frozen=True)
+class Readout:
+    """The numbers of a leaky integrator; `neurons.Readout` says what they mean.
+
+    Attributes:
+        alpha: leak factor of one step, in [0, 1).
+    """
+
+    alpha: float
+
+
+@dataclass(frozen=True)
+class Own:
+    """A neuron whose equations no kernel knows.
+
+    Attributes:
+        name: of its class.
+        equations: its equations.
+        spiking: whether its output is spikes, else a potential.
+    """
+
+    name: str
+    equations: Equations
+    spiking: bool
+
+
+Neuron = LIF | Readout | Own

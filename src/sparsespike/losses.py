@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from sparsespike import ops
 from sparsespike.spikes.spikes import Spikes
 
 Reduce = Literal["max", "sum", "mean", "last"]
@@ -87,7 +88,7 @@ def activity(
     Returns:
         Scalar.
     """
-    count = spikes.count()  # (B, N)
+    count = ops.count(spikes)  # (B, N)
     return _Activity.apply(count, upper, upper_weight, lower, lower_weight)
 
 

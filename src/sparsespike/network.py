@@ -1,118 +1,137 @@
-"""`Layer` (connection + neuron) and `Network` (layers in a row), as modules."""
+"""`Layer` (connections + a neuron) and `Network` (layers in a row), as modules."""
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
+from contextlib import nullcontext
 from itertools import pairwise
-from typing import Any, Literal, get_args, overload
+from typing import Any, Literal, overload
 
-import torch
 from torch import Tensor, nn
 
-from sparsespike import ops
-from sparsespike.backends import BACKENDS, backend_for, precision_for
-from sparsespike.connections.linear import Linear
-from sparsespike.descriptions import LayerSpec, Precision, encode
-from sparsespike.neurons.lif import LIF, Readout
+from sparsespike.backends import BACKENDS, use_backend
+from sparsespike.connections.current import Current
+from sparsespike.neurons.neuron import Neuron
+from sparsespike.ops.uncompiled import uncompiled
 from sparsespike.spikes.spikes import Spikes
+from sparsespike.warning import SilenceWarning
 
 
 class Layer(nn.Module):
-    """A connection and the neurons it drives.
+    """Connections and the neurons they drive: `neuron(connection(spikes))`, and no more.
 
     Input and output are `Spikes` of T steps; a spike at step t reaches the neurons at step t + 1. With
-    a `Readout` neuron the output is a dense potential (B, T, N_out) instead.
+    a `Readout` neuron the output is a dense potential (B, T, N_out) instead. Both modules are called, so
+    hooks on them run, and either may be replaced at any time.
 
     Args:
-        connection: `Linear`.
-        neuron: `LIF` or `Readout`.
+        connection: `Linear`, or any module that gives a `Current`; or several, whose currents add up, each
+            with an input of its own.
+        neuron: `LIF`, `Readout` or another `Neuron`. Layers may share one.
         backend: "dense" (the oracle), "cpu", "gpu", or None for the one of `use_backend`, else by device.
 
     Raises:
-        ValueError: if `backend` is unknown.
+        ValueError: if `backend` is unknown, or a part is no such module.
     """
 
+    connection: Any  # what nn.Module gives for a submodule has no type of its own
+    neuron: Neuron
+
     def __init__(
-        self, connection: Linear, neuron: LIF | Readout, *, backend: str | None = None
+        self,
+        connection: nn.Module | Sequence[nn.Module],
+        neuron: Neuron,
+        *,
+        backend: str | None = None,
     ) -> None:
         super().__init__()
-        if backend is not None and backend not in BACKENDS:
-            raise ValueError(f"backend: expected one of {', '.join(BACKENDS)}, found {backend!r}")
-        if not isinstance(neuron, LIF | Readout):
-            raise ValueError(f"neuron: expected LIF or Readout, found {neuron!r}")
-        self.connection = connection
+        several = isinstance(connection, list | tuple)
+        for part in connection if several else [connection]:
+            if not isinstance(part, nn.Module) or type(part).__module__.startswith("torch.nn"):
+                raise ValueError(
+                    f"connection: expected ss.Linear or another module from Spikes to a Current, "
+                    f"found {_name(part)}"
+                )
+        if several and not connection:
+            raise ValueError("connection: expected at least one, found none")
+        if not isinstance(neuron, Neuron):
+            raise ValueError(
+                f"neuron: expected LIF, Readout or another Neuron, found {_name(neuron)}"
+            )
+        self.connection = nn.ModuleList(connection) if several else connection
+        self.neuron = neuron
         self.backend = backend
-        self._neuron = neuron
-        # As text once, not per call: `torch.compile` cannot trace the encoding.
-        names = BACKENDS if backend is None else (backend,)
-        self._spec = {
-            (name, precision): encode(LayerSpec(name, connection.spec(), neuron, precision))
-            for name in names
-            for precision in get_args(Precision)
-        }
+        self._backend_context()
 
-    @property
-    def neuron(self) -> LIF | Readout:
-        """What the units do; fixed, a layer with another neuron is another layer."""
-        return self._neuron
-
-    def forward(self, spikes: Spikes) -> Spikes | Tensor:
+    @uncompiled
+    def forward(self, *spikes: Spikes) -> Spikes | Tensor:
         """Spikes (B, T, N_in) -> Spikes (B, T, N_out), or potential (B, T, N_out) of a `Readout`.
 
+        Args:
+            spikes: one for each connection.
+
         Raises:
-            ValueError: if `spikes` has another number of units, dtype or device than the weights.
+            ValueError: if a parameter or `spikes` has a shape, dtype or device that does not fit.
         """
-        parameter = self.connection.tensors()
-        self._check(spikes, parameter[0])
-        backend = backend_for(spikes) if self.backend is None else self.backend
-        spec = self._spec[backend, precision_for(backend, spikes.device)]
-        if isinstance(self.neuron, Readout):
-            return ops.readout(spikes, parameter, spec)
-        return ops.spiking(spikes, parameter, self.connection.n_out, spec)
+        parts = list(self.connection) if self._several() else [self.connection]
+        if len(spikes) != len(parts):
+            raise ValueError(
+                f"spikes: expected {len(parts)}, one per connection, found {len(spikes)}"
+            )
+        with self._backend_context():
+            currents = [part(given) for part, given in zip(parts, spikes, strict=True)]
+            for part, current in zip(parts, currents, strict=True):
+                if not isinstance(current, Current):
+                    raise ValueError(
+                        f"connection: expected a Current of {_name(part)}, "
+                        f"found {type(current).__name__}"
+                    )
+            return self.neuron(sum(currents[1:], start=currents[0]))
 
     def extra_repr(self) -> str:
-        """Neuron and, if it was chosen, backend, as shown by `print`."""
-        chosen = "" if self.backend is None else f", backend={self.backend!r}"
-        return f"neuron={self.neuron}{chosen}"
+        """The backend, if it was chosen, as shown by `print`."""
+        return "" if self.backend is None else f"backend={self.backend!r}"
 
-    def _check(self, spikes: Spikes, weight: Tensor) -> None:
-        n_in, n_out = self.connection.n_in, self.connection.n_out
-        if not isinstance(spikes, Spikes):
-            raise ValueError(f"spikes: expected Spikes, found {type(spikes).__name__}")
-        if spikes.shape[2] != n_in:
-            raise ValueError(f"spikes: expected {n_in} units, found {spikes.shape[2]}")
-        if weight.shape != (n_out, n_in):
-            raise ValueError(f"weight: expected ({n_out}, {n_in}), found {tuple(weight.shape)}")
-        if weight.dtype not in (torch.float32, torch.float64):
-            raise ValueError(f"weight: expected float32 or float64, found {weight.dtype}")
-        if len(spikes.value) and spikes.value.dtype != weight.dtype:
+    def _several(self) -> bool:
+        return isinstance(self.connection, nn.ModuleList)
+
+    def _backend_context(self) -> Any:
+        if self.backend is None:
+            return nullcontext()
+        if self.backend not in BACKENDS:
             raise ValueError(
-                f"spikes: expected values in the weights' {weight.dtype}, found {spikes.value.dtype}"
+                f"backend: expected one of {', '.join(BACKENDS)}, found {self.backend!r}"
             )
-        if spikes.device != weight.device:
-            raise ValueError(f"spikes: expected them on {weight.device}, found {spikes.device}")
+        return use_backend(self.backend)
 
 
 class Network(nn.Sequential):
     """Layers in a row; the last one is usually a `Readout`.
 
     Args:
-        layers: one or more `Layer`s, the units of each matching the next.
+        layers: one or more `Layer`s, or modules of one's own from `Spikes` to `Spikes`.
 
     Raises:
-        ValueError: if there is none, or sizes do not match.
+        ValueError: if there is none, or the sizes of neighbours do not match.
     """
 
-    def __init__(self, *layers: Layer) -> None:
+    def __init__(self, *layers: nn.Module) -> None:
         if not layers:
             raise ValueError("layers: expected at least one Layer, found none")
-        for i, (below, above) in enumerate(pairwise(layers)):
-            if below.connection.n_out != above.connection.n_in:
+        for i, layer in enumerate(layers):
+            if not isinstance(layer, nn.Module):
+                raise ValueError(f"layers: expected modules, found {_name(layer)}")
+            if i < len(layers) - 1 and isinstance(layer, Layer) and not layer.neuron.spiking:
                 raise ValueError(
-                    f"layers: expected layer {i + 1} to take {below.connection.n_out} units, "
-                    f"found {above.connection.n_in}"
+                    f"layers: expected spikes out of layer {i}, found a {_name(layer.neuron)}"
                 )
-            if isinstance(below.neuron, Readout):
-                raise ValueError(f"layers: expected spikes out of layer {i}, found a Readout")
+        for i, (below, above) in enumerate(pairwise(layers)):
+            given, taken = _size(below, "n_out"), _size(above, "n_in")
+            if given is not None and taken is not None and given != taken:
+                raise ValueError(
+                    f"layers: expected layer {i + 1} to take {given} units, found {taken}"
+                )
         super().__init__(*layers)
 
     @overload
@@ -126,6 +145,8 @@ class Network(nn.Sequential):
     ) -> Tensor | tuple[Tensor, list[Spikes]]:
         """Runs all layers.
 
+        Warns (`SilenceWarning`) where the recording has fewer steps than spikes need to come through.
+
         Args:
             spikes: (B, T, N_in).
             return_spikes: also return the `Spikes` of every spiking layer, in order.
@@ -133,6 +154,14 @@ class Network(nn.Sequential):
         Returns:
             The last layer's output: potential (B, T, C) of a `Readout`, `Spikes` of a `LIF`.
         """
+        n_delay = sum(isinstance(layer, Layer) for layer in self)
+        if isinstance(spikes, Spikes) and spikes.shape[1] <= n_delay:
+            warnings.warn(
+                f"nothing of {spikes.shape[1]} steps comes through {n_delay} layers, each of which takes "
+                f"a step; give the input at least {n_delay + 1} steps",
+                SilenceWarning,
+                stacklevel=2,
+            )
         hidden: list[Spikes] = []
         signal: Any = spikes
         for layer in self:
@@ -140,3 +169,14 @@ class Network(nn.Sequential):
             if isinstance(signal, Spikes):
                 hidden.append(signal)
         return (signal, hidden) if return_spikes else signal  # pyright: ignore[reportReturnType]
+
+
+def _size(layer: nn.Module, name: str) -> int | None:
+    """`n_in` or `n_out` of a layer with one connection that has it."""
+    return getattr(layer.connection, name, None) if isinstance(layer, Layer) else None
+
+
+def _name(part: object) -> str:
+    kind = type(part)
+    home = "torch.nn." if kind.__module__.startswith("torch.nn") else ""
+    return home + kind.__name__ if isinstance(part, nn.Module) else repr(part)

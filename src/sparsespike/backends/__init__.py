@@ -7,15 +7,15 @@ silently: what a backend cannot compute, it refuses by name.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from sparsespike.descriptions import LayerSpec, Precision
+from sparsespike.descriptions import Neuron, Precision, Term
 from sparsespike.spikes.spikes import Spikes
 from sparsespike.spikes.words import Words
 
@@ -28,41 +28,46 @@ _chosen: ContextVar[str | None] = ContextVar("sparsespike_backend", default=None
 class Backend(Protocol):
     """The contract: forward and backward of a layer, for spiking neurons and for readouts.
 
-    `spikes` is the layer's input, `fired` its output. `parameter` is what `Linear.tensors` gives; gradients
-    come back in the same order. With `need_input` False the gradient wrt `spikes.value` is not wanted and
-    comes back empty.
+    A layer is a sum of terms, each some spikes through a connection, that its neurons take as their current.
+    `kept` is what a forward pass leaves for its backward pass, tensors of the backend's own making. A
+    `Gradient` belongs to a term; where `needed` of that term is False the gradient wrt its `spikes.value` is
+    not wanted and comes back empty.
     """
 
     def spiking_forward(
-        self, spikes: Spikes, parameter: list[Tensor], spec: LayerSpec, recorded: bool
-    ) -> Spikes:
-        """One spiking layer (eq. 1-4, 7); `recorded`: whether a backward pass may follow."""
+        self, terms: Sequence[Term], neuron: Neuron, precision: Precision, recorded: bool
+    ) -> tuple[Spikes, list[Tensor]]:
+        """One spiking layer (eq. 1-4, 7), and `kept`; `recorded`: whether a backward pass may follow."""
         ...
 
     def spiking_backward(
         self,
         grad_value: Tensor,
-        spikes: Spikes,
-        parameter: list[Tensor],
+        terms: Sequence[Term],
+        kept: list[Tensor],
         fired: Spikes,
-        spec: LayerSpec,
-        need_input: bool,
-    ) -> tuple[Tensor, list[Tensor]]:
-        """ε at the layer's active entries -> ε at its active inputs, gradients (eq. 9-12)."""
+        neuron: Neuron,
+        precision: Precision,
+        needed: Sequence[bool],
+    ) -> list[Gradient]:
+        """ε at the layer's active entries `fired` -> ε at its active inputs, gradients (eq. 9-12)."""
         ...
 
-    def readout_forward(self, spikes: Spikes, parameter: list[Tensor], spec: LayerSpec) -> Tensor:
-        """One readout layer -> potential (B, T, N_out)."""
+    def readout_forward(
+        self, terms: Sequence[Term], neuron: Neuron, precision: Precision
+    ) -> tuple[Tensor, list[Tensor]]:
+        """One readout layer -> potential (B, T, N_out), and `kept`."""
         ...
 
     def readout_backward(
         self,
         grad_potential: Tensor,
-        spikes: Spikes,
-        parameter: list[Tensor],
-        spec: LayerSpec,
-        need_input: bool,
-    ) -> tuple[Tensor, list[Tensor]]:
+        terms: Sequence[Term],
+        kept: list[Tensor],
+        neuron: Neuron,
+        precision: Precision,
+        needed: Sequence[bool],
+    ) -> list[Gradient]:
         """Gradient of the potential (B, T, N_out) -> ε at the active inputs, gradients."""
         ...
 
@@ -73,6 +78,18 @@ class Backend(Protocol):
     def count_backward(self, grad: Tensor, spikes: Spikes) -> Tensor:
         """Gradient of the counts (B, N) -> gradient at the active entries (n_active,)."""
         ...
+
+
+class Gradient(NamedTuple):
+    """The gradient of one term.
+
+    Attributes:
+        value: (n_active_in,) ε at the active inputs, or (0,).
+        parameter: of the connection's tensors, in their order and shapes, contiguous.
+    """
+
+    value: Tensor
+    parameter: list[Tensor]
 
 
 def load(name: str) -> Backend:
@@ -162,7 +179,6 @@ def precision_for(backend: str, device: torch.device) -> Precision:
     return "tf32" if _allows_tf32() else "full"
 
 
-@torch.compiler.disable()  # the switch is read at every call, not when a graph is traced
 def _allows_tf32() -> bool:
     # Older versions of torch have no such switch; `load` refuses them.
     return getattr(torch.backends.cuda.matmul, "fp32_precision", None) == "tf32"

@@ -8,67 +8,69 @@ run the forward again under autograd.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from sparsespike.descriptions import LayerSpec
-from sparsespike.neurons.lif import LIF, Readout
+from sparsespike.backends import Gradient
+from sparsespike.descriptions import Equations, Neuron, Own, Precision, Term
 from sparsespike.spikes.lists import Lists
 from sparsespike.spikes.spikes import Spikes
 
 
 def spiking_forward(
-    spikes: Spikes, parameter: list[Tensor], spec: LayerSpec, recorded: bool
-) -> Spikes:
+    terms: Sequence[Term], neuron: Neuron, precision: Precision, recorded: bool
+) -> tuple[Spikes, list[Tensor]]:
     """One spiking layer; see `Backend`. The active set is there in any case."""
-    potential, fired = _run_spiking(_dense_input(spikes, parameter[0]), parameter, spec)
-    active = _lif(spec).active(potential)
+    equations = _equations(neuron)
+    potential, fired = _run_spiking(current(terms), equations)
+    active = equations.active(potential)
     active[:, 0] = False  # V[0] is a constant: nothing to differentiate
     out = replace(Spikes.from_dense(fired, active=active).to_lists(), potential=potential[active])
-    return out if isinstance(spikes.storage, Lists) else out.to_words()
+    return out if isinstance(terms[0].spikes.storage, Lists) else out.to_words(), []
 
 
 def spiking_backward(
     grad_value: Tensor,
-    spikes: Spikes,
-    parameter: list[Tensor],
+    terms: Sequence[Term],
+    kept: list[Tensor],
     fired: Spikes,
-    spec: LayerSpec,
-    need_input: bool,
-) -> tuple[Tensor, list[Tensor]]:
+    neuron: Neuron,
+    precision: Precision,
+    needed: Sequence[bool],
+) -> list[Gradient]:
     """Gradient of `spiking_forward` by autograd; see `Backend`."""
     grad = grad_value.new_zeros(math.prod(fired.shape))
     grad[fired.storage.active_entry(fired.shape)] = grad_value
-
-    def output(value: Tensor, *parameter: Tensor) -> Tensor:
-        dense = _dense_input(replace(spikes, value=value), parameter[0])
-        return _run_spiking(dense, list(parameter), spec)[1]
-
-    return _gradients(output, grad.view(fired.shape), spikes, parameter, need_input)
+    equations = _equations(neuron)
+    return _gradients(
+        lambda current: _run_spiking(current, equations)[1], grad.view(fired.shape), terms, needed
+    )
 
 
-def readout_forward(spikes: Spikes, parameter: list[Tensor], spec: LayerSpec) -> Tensor:
+def readout_forward(
+    terms: Sequence[Term], neuron: Neuron, precision: Precision
+) -> tuple[Tensor, list[Tensor]]:
     """One readout layer; see `Backend`."""
-    return _run_readout(_dense_input(spikes, parameter[0]), parameter, spec)
+    return torch.stack(_states(current(terms), _equations(neuron)), 1), []
 
 
 def readout_backward(
     grad_potential: Tensor,
-    spikes: Spikes,
-    parameter: list[Tensor],
-    spec: LayerSpec,
-    need_input: bool,
-) -> tuple[Tensor, list[Tensor]]:
+    terms: Sequence[Term],
+    kept: list[Tensor],
+    neuron: Neuron,
+    precision: Precision,
+    needed: Sequence[bool],
+) -> list[Gradient]:
     """Gradient of `readout_forward` by autograd; see `Backend`."""
-
-    def potential(value: Tensor, *parameter: Tensor) -> Tensor:
-        dense = _dense_input(replace(spikes, value=value), parameter[0])
-        return _run_readout(dense, list(parameter), spec)
-
-    return _gradients(potential, grad_potential, spikes, parameter, need_input)
+    equations = _equations(neuron)
+    return _gradients(
+        lambda current: torch.stack(_states(current, equations), 1), grad_potential, terms, needed
+    )
 
 
 def count_forward(spikes: Spikes) -> Tensor:
@@ -86,50 +88,60 @@ def count_backward(grad: Tensor, spikes: Spikes) -> Tensor:
     return pull_back(grad)[0]
 
 
-def _run_spiking(dense: Tensor, parameter: list[Tensor], spec: LayerSpec) -> tuple[Tensor, Tensor]:
-    """(B, T, N_in) -> V and S, each (B, T, N_out)."""
-    neuron = _lif(spec)
-    current = spec.connection.current(dense, parameter).unbind(1)
-    state = neuron.initial(current[0])
-    states = [state]
-    for current_now in current[:-1]:  # the input of the last step reaches nothing
-        state = neuron.step(state, current_now)
-        states.append(state)
-    potential, spikes = zip(*states, strict=True)
-    return torch.stack(potential, 1), torch.stack(spikes, 1)
+def current(terms: Sequence[Term]) -> Tensor:
+    """(B, T, N): what the terms bring, added up."""
+    brought = [
+        term.connection.current(term.spikes.to(term.parameter[0].dtype).to_dense(), term.parameter)
+        for term in terms
+    ]
+    return torch.stack(brought).sum(0) if len(brought) > 1 else brought[0]
 
 
-def _run_readout(dense: Tensor, parameter: list[Tensor], spec: LayerSpec) -> Tensor:
-    """(B, T, N_in) -> y, (B, T, N_out)."""
-    neuron = spec.neuron
-    if not isinstance(neuron, Readout):
-        raise ValueError(f"neuron: expected Readout, found {neuron!r}")
-    current = spec.connection.current(dense, parameter).unbind(1)
-    states = [neuron.initial(current[0])]
-    for current_now in current[:-1]:
-        states.append(neuron.step(states[-1], current_now))
-    return torch.stack(states, 1)
+def _equations(neuron: Neuron) -> Any:
+    """The neuron's equations; those that kernels know carry theirs with their numbers."""
+    return neuron.equations if isinstance(neuron, Own) else neuron
 
 
-def _lif(spec: LayerSpec) -> LIF:
-    if not isinstance(spec.neuron, LIF):
-        raise ValueError(f"neuron: expected LIF, found {spec.neuron!r}")
-    return spec.neuron
+def _states(current: Tensor, equations: Equations) -> list[Any]:
+    """The state at every step."""
+    steps = current.unbind(1)
+    states = [equations.initial(steps[0])]
+    for current_now in steps[:-1]:  # the input of the last step reaches nothing
+        states.append(equations.step(states[-1], current_now))
+    return states
 
 
-def _dense_input(spikes: Spikes, weight: Tensor) -> Tensor:
-    """(B, T, N_in) of 0 and 1 in the weights' dtype."""
-    return spikes.to(weight.dtype).to_dense()
+def _run_spiking(current: Tensor, equations: Equations) -> tuple[Tensor, Tensor]:
+    """(B, T, N) -> V and S, each (B, T, N)."""
+    states = _states(current, equations)
+    return torch.stack([state[0] for state in states], 1), torch.stack(
+        [state[1] for state in states], 1
+    )
 
 
 def _gradients(
-    output: Callable[..., Tensor],
-    grad: Tensor,
-    spikes: Spikes,
-    parameter: list[Tensor],
-    need_input: bool,
-) -> tuple[Tensor, list[Tensor]]:
-    """Autograd of `output(value, *parameter)`; `vjp`, as a custom op runs below the usual autograd."""
-    pull_back = torch.func.vjp(output, spikes.value, *parameter)[1]
-    grad_value, *grad_parameter = pull_back(grad)
-    return grad_value if need_input else spikes.value.new_empty(0), grad_parameter
+    output: Callable[[Tensor], Tensor], grad: Tensor, terms: Sequence[Term], needed: Sequence[bool]
+) -> list[Gradient]:
+    """Autograd of `output(current(terms))`; `vjp`, as an op runs below the usual autograd."""
+
+    def of_tensors(*flat: Tensor) -> Tensor:
+        rest = iter(flat)
+        return output(
+            current(
+                [
+                    term._replace(
+                        spikes=replace(term.spikes, value=next(rest)),
+                        parameter=tuple(next(rest) for _ in term.parameter),
+                    )
+                    for term in terms
+                ]
+            )
+        )
+
+    flat = [tensor for term in terms for tensor in (term.spikes.value, *term.parameter)]
+    rest = iter(torch.func.vjp(of_tensors, *flat)[1](grad))
+    gradients = []
+    for term, wanted in zip(terms, needed, strict=True):
+        value, parameter = next(rest), [next(rest).contiguous() for _ in term.parameter]
+        gradients.append(Gradient(value if wanted else value.new_empty(0), parameter))
+    return gradients

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 
-def check_finite(parameter: list[Tensor]) -> None:
+def check_finite(parameter: Sequence[Tensor]) -> None:
     """Raises a ValueError that names the parameter if an entry is NaN or infinite."""
     # The sum first: it is not finite if an entry is not, and reads the weights only once.
     for name, tensor in zip(("weight", "bias"), parameter, strict=False):

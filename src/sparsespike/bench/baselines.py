@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sparsespike.neurons.lif import LIF, Readout
+from sparsespike.neurons.lif import LIF
+from sparsespike.neurons.readout import Readout
 
 # Elements that the fused backward handles at once: three float32 buffers of this size stay in 1 MB
 # of L2. A GPU wants fewer and longer launches, and its L2 is some fifty times as large.

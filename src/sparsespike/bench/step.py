@@ -30,7 +30,9 @@ from sparsespike.bench.layer import LayerCase
 from sparsespike.bench.peers import PEERS, DenseLayer, layer_of
 from sparsespike.bench.trial import OURS, Device, Method, Trial, backend_on
 from sparsespike.network import Network
-from sparsespike.neurons.lif import LIF, Readout
+from sparsespike.neurons.lif import LIF
+from sparsespike.neurons.neuron import Neuron
+from sparsespike.neurons.readout import Readout
 from sparsespike.spikes.spikes import Spikes
 from sparsespike.training import recipe as recipes
 from sparsespike.training.evaluate import load_run
@@ -243,7 +245,7 @@ class StepCase:
         return Trial(_phases(forward, weights), [*weights, label, self._dense_spikes])
 
     @property
-    def _neurons(self) -> list[LIF | Readout]:
+    def _neurons(self) -> list[Neuron]:
         return [layer.neuron for layer in inputs.layers(self.net)]
 
     @property
@@ -263,7 +265,7 @@ def dense_forward(
     layer: DenseLayer,
     spikes: Tensor,
     weights: Sequence[Tensor],
-    neurons: Sequence[LIF | Readout],
+    neurons: Sequence[Neuron],
     recipe: Recipe,
 ) -> tuple[Tensor, Tensor]:
     """A network by a dense method.

@@ -95,9 +95,10 @@ def time_forms(units: int, share: float, batch_size: int, steps: int, device: st
     spikes = Spikes.from_dense(fired.float(), active=active).to_words()
     del fired, active
     value = spikes.value.detach().requires_grad_()
-    layer = Layer(Linear(units, units), LIF(tau_mem=10e-3, dt=1e-3), backend="gpu").to(device)
+    lif = LIF(tau_mem=10e-3, dt=1e-3)
+    layer = Layer(Linear(units, units), lif, backend="gpu").to(device)
     # V has a standard deviation of about 0.4, so that some 2 % of the entries are active.
-    decay = layer.neuron.alpha**2
+    decay = lif.alpha**2
     std = 0.4 * math.sqrt((1 - decay) / (units * share))
     weight = torch.nn.init.normal_(layer.connection.weight, std=std)
     out = layer(Spikes(spikes.shape, spikes.storage, value))

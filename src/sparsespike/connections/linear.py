@@ -3,35 +3,24 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import operator
+from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
+
+from sparsespike import descriptions
+from sparsespike.connections.current import Connection, Current
+from sparsespike.descriptions import Term
+from sparsespike.ops.uncompiled import uncompiled
+from sparsespike.spikes.spikes import Spikes
 
 
-@dataclass(frozen=True)
-class LinearSpec:
-    """What a backend must know of a `Linear` beside its tensors.
-
-    Attributes:
-        n_in: units of the layer below.
-        n_out: units of this layer.
-    """
-
-    n_in: int
-    n_out: int
-
-    def current(self, dense: Tensor, parameter: list[Tensor]) -> Tensor:
-        """(B, T, n_in) spikes -> (B, T, n_out) currents: the definition, in plain PyTorch."""
-        return functional.linear(dense, *parameter)
-
-
-class Linear(nn.Module):
+class Linear(Connection):
     """Fully connected synapses.
 
-    `weight` has PyTorch's shape (n_out, n_in), so an `nn.Linear` state dict loads as it is; it is
-    *stored* with the fan-out of one input contiguous, because an event reads one fan-out.
+    `weight` is what it is in `nn.Linear`, (n_out, n_in) and contiguous; state dicts load both ways. Sizes
+    are read off the weight at every call, so a weight of another size makes it another layer.
 
     Args:
         n_in: units of the layer below, >= 1.
@@ -39,22 +28,36 @@ class Linear(nn.Module):
         bias: whether a constant current is added at every step. It drives every unit at every step, so
             silent steps then cost time too.
         dtype: of the parameters, float32 or float64.
+        device: of the parameters.
 
     Raises:
         ValueError: if a size is < 1.
     """
 
     def __init__(
-        self, n_in: int, n_out: int, bias: bool = False, *, dtype: torch.dtype | None = None
+        self,
+        n_in: int,
+        n_out: int,
+        bias: bool = False,
+        *,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
     ) -> None:
         super().__init__()
-        for name, size in (("n_in", n_in), ("n_out", n_out)):
-            if not isinstance(size, int) or size < 1:
-                raise ValueError(f"{name}: expected an integer >= 1, found {size!r}")
-        self.n_in, self.n_out = n_in, n_out
-        self.weight = nn.Parameter(torch.empty(n_in, n_out, dtype=dtype).t())
-        self.bias = nn.Parameter(torch.empty(n_out, dtype=dtype)) if bias else None
+        n_in, n_out = _size("n_in", n_in), _size("n_out", n_out)
+        self.weight = nn.Parameter(torch.empty(n_out, n_in, dtype=dtype, device=device))
+        self.bias = nn.Parameter(torch.empty(n_out, dtype=dtype, device=device)) if bias else None
         self.reset_parameters()
+
+    @property
+    def n_in(self) -> int:
+        """Units of the layer below."""
+        return self.weight.shape[1]
+
+    @property
+    def n_out(self) -> int:
+        """Units of this layer."""
+        return self.weight.shape[0]
 
     def reset_parameters(self) -> None:
         """Uniform in +-1/sqrt(n_in), as in `nn.Linear` and the paper's N-MNIST and SHD runs."""
@@ -64,14 +67,39 @@ class Linear(nn.Module):
             if self.bias is not None:
                 self.bias.uniform_(-bound, bound)
 
-    def spec(self) -> LinearSpec:
-        """The description that backends work from."""
-        return LinearSpec(self.n_in, self.n_out)
+    @uncompiled
+    def forward(self, spikes: Spikes) -> Current:
+        """Spikes (B, T, n_in) -> Current (B, T, n_out), not computed yet.
 
-    def tensors(self) -> list[Tensor]:
-        """The parameters, in the order in which backends take them: weight, then bias if any."""
-        return [self.weight] if self.bias is None else [self.weight, self.bias]
+        Raises:
+            ValueError: naming the parameter whose shape, dtype or device does not fit, or `spikes`.
+        """
+        if not isinstance(spikes, Spikes):
+            raise ValueError(f"spikes: expected Spikes, found {type(spikes).__name__}")
+        weight, bias = (
+            self.weight,
+            self.bias,
+        )  # once: a parametrised weight is computed when it is read
+        if weight.dim() != 2:
+            raise ValueError(f"weight: expected (n_out, n_in), found {tuple(weight.shape)}")
+        n_out, n_in = weight.shape
+        if bias is not None and bias.numel() == 1:  # shared by all neurons, as `nn.Linear` takes it
+            bias = bias.expand(n_out)
+        parameter = (weight,) if bias is None else (weight, bias)
+        term = Term(spikes, descriptions.Linear(n_in, n_out), parameter)
+        term.check()
+        return Current((term,))
 
     def extra_repr(self) -> str:
         """Sizes, as shown by `print`."""
         return f"{self.n_in}, {self.n_out}, bias={self.bias is not None}"
+
+
+def _size(name: str, value: Any) -> int:
+    try:
+        size = operator.index(value)
+    except (TypeError, ValueError):
+        size = 0
+    if size < 1 or isinstance(value, bool):
+        raise ValueError(f"{name}: expected an integer >= 1, found {value!r}")
+    return size

@@ -14,10 +14,24 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sparsespike.descriptions import (
+    ATAN,
+    BOXCAR,
+    FAST_SIGMOID,
+    GAUSSIAN,
+    SIGMOID,
+    TRIANGLE,
+    Shape,
+)
+from sparsespike.neurons.numbers import number
 
-@dataclass(frozen=True)
+
 class Surrogate:
-    """Base of all surrogates: a derivative, and the distribution function of its mass."""
+    """Base of all surrogates: a derivative, and the distribution function of its mass.
+
+    One's own needs only `slope`, and may be any class with any attributes. Fast backends know the
+    shapes of this file; any other surrogate they evaluate by its `slope` at the active entries.
+    """
 
     def slope(self, distance: Tensor) -> Tensor:
         """g at `distance` = V - V_th, any shape, the same shape back; not cut by the band."""
@@ -56,11 +70,12 @@ class Surrogate:
         return high
 
     def _check_positive(self, name: str) -> None:
-        found = getattr(self, name)
+        found = number(f"{type(self).__name__}.{name}", getattr(self, name))
         if not (math.isfinite(found) and found > 0):
             raise ValueError(
                 f"{type(self).__name__}.{name}: expected a finite number > 0, found {found}"
             )
+        object.__setattr__(self, name, found)
 
 
 @dataclass(frozen=True)
@@ -80,6 +95,10 @@ class FastSigmoid(Surrogate):
         """g at `distance` = V - V_th."""
         root = distance.abs().mul_(self.beta).add_(1.0)
         return root.mul_(root).reciprocal_()
+
+    def shape(self) -> Shape:
+        """What kernels are told."""
+        return Shape(FAST_SIGMOID, 1 / self.beta, 1.0)
 
     def kept(self, b_th: float) -> float:
         """beta b / (beta b + 1)."""
@@ -103,6 +122,10 @@ class Triangle(Surrogate):
         """g at `distance` = V - V_th."""
         return distance.abs().mul_(-1.0 / self.width).add_(1.0).clamp_(min=0.0)
 
+    def shape(self) -> Shape:
+        """What kernels are told."""
+        return Shape(TRIANGLE, self.width, 1.0)
+
     def kept(self, b_th: float) -> float:
         """1 - (1 - b / width)^2 inside the foot."""
         return 1.0 - (1.0 - min(b_th / self.width, 1.0)) ** 2
@@ -124,6 +147,10 @@ class Boxcar(Surrogate):
     def slope(self, distance: Tensor) -> Tensor:
         """g at `distance` = V - V_th."""
         return (distance.abs() < self.width).to(distance.dtype).mul_(0.5 / self.width)
+
+    def shape(self) -> Shape:
+        """What kernels are told."""
+        return Shape(BOXCAR, self.width, 0.5 / self.width)
 
     def kept(self, b_th: float) -> float:
         """b / width inside the box."""
@@ -147,6 +174,10 @@ class ATan(Surrogate):
         """g at `distance` = V - V_th."""
         scaled = distance * (math.pi / 2 * self.alpha)
         return scaled.mul_(scaled).add_(1.0).reciprocal_().mul_(self.alpha / 2)
+
+    def shape(self) -> Shape:
+        """What kernels are told."""
+        return Shape(ATAN, 2 / (math.pi * self.alpha), self.alpha / 2)
 
     def kept(self, b_th: float) -> float:
         """(2 / pi) arctan(pi / 2 * alpha b)."""
@@ -172,6 +203,10 @@ class Sigmoid(Surrogate):
         # s (1 - s) would cancel far above threshold.
         return torch.sigmoid(steep) * torch.sigmoid(-steep) * self.alpha
 
+    def shape(self) -> Shape:
+        """What kernels are told."""
+        return Shape(SIGMOID, 1 / self.alpha, self.alpha)
+
     def kept(self, b_th: float) -> float:
         """tanh(alpha b / 2)."""
         return math.tanh(self.alpha * b_th / 2)
@@ -195,9 +230,20 @@ class Gaussian(Surrogate):
         density = torch.exp((distance / self.sigma).square_().mul_(-0.5))
         return density.mul_(1.0 / (self.sigma * math.sqrt(2 * math.pi)))
 
+    def shape(self) -> Shape:
+        """What kernels are told."""
+        return Shape(GAUSSIAN, self.sigma, 1 / (self.sigma * math.sqrt(2 * math.pi)))
+
     def kept(self, b_th: float) -> float:
         """erf(b / (sigma sqrt 2))."""
         return math.erf(b_th / (self.sigma * math.sqrt(2)))
 
 
 SURROGATES = (FastSigmoid, Triangle, Boxcar, ATan, Sigmoid, Gaussian)
+
+
+def shape_of(surrogate: object) -> Shape | None:
+    """The surrogate's shape; None where its `slope` is not the one that the shape belongs to."""
+    if type(surrogate) in SURROGATES:
+        return surrogate.shape()  # pyright: ignore[reportAttributeAccessIssue]
+    return None

@@ -1,12 +1,11 @@
-"""What autograd sees: one torch custom op per fused computation, with fakes and gradients.
+"""What autograd sees: one function per fused computation, forward and backward.
 
-`spiking` and `readout` are the calls of a layer, `count` sums spikes over time. Each op takes and gives
-plain tensors, never `Spikes` or Python lists: a list among its arguments would double the time of a call.
+`run` is a layer's call, `count` sums spikes over time, `dense_current` is for looking.
 """
 
 from __future__ import annotations
 
 from sparsespike.ops.counts import count
-from sparsespike.ops.layers import readout, spiking
+from sparsespike.ops.layers import dense_current, run
 
-__all__ = ["count", "readout", "spiking"]
+__all__ = ["count", "dense_current", "run"]

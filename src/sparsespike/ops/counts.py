@@ -1,72 +1,59 @@
-"""The op that counts spikes of each unit over time."""
+"""The op that counts spikes of each unit over time: `Spikes.count`, by a backend's kernel."""
 
 from __future__ import annotations
+
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
 
 from sparsespike import backends
-from sparsespike.ops.tensors import n_batch, spikes_of
+from sparsespike.ops.tensors import Shape, spikes_of
+from sparsespike.ops.uncompiled import uncompiled
 from sparsespike.spikes.spikes import Spikes
 
 
+@uncompiled
 def count(spikes: Spikes) -> Tensor:
     """(B, N): spikes of each unit over time; differentiable at the active entries."""
+    spikes.check()
     name = backends.backend_for(spikes)
-    return _count_op(spikes.value, *spikes.storage, spikes.shape[1], spikes.shape[2], name)
+    return _Count.apply(name, spikes.shape, spikes.value, *spikes.storage)
 
 
-@torch.library.custom_op("sparsespike::count", mutates_args=())
-def _count_op(
-    value: Tensor,
-    spike: Tensor,
-    total: Tensor,
-    active: Tensor,
-    start: Tensor,
-    steps: int,
-    n_unit: int,
-    backend: str,
-) -> Tensor:
-    shape = n_batch(spike, total, steps), steps, n_unit
-    spikes = spikes_of(shape, value, spike, total, active, start)
-    return backends.load(backend).count_forward(spikes)
+class _Count(torch.autograd.Function):
+    """Forward pass."""
+
+    @staticmethod
+    def forward(backend: str, shape: Shape, value: Tensor, *storage: Tensor) -> Tensor:
+        return backends.load(backend).count_forward(spikes_of(shape, value, *storage))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.backend, ctx.shape, *tensors = inputs
+        ctx.save_for_backward(*tensors)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore
+        gradient = _CountBackward.apply(
+            ctx.backend, ctx.shape, grad.contiguous(), *ctx.saved_tensors
+        )
+        return None, None, gradient, None, None, None, None
 
 
-@_count_op.register_fake
-def _(value, spike, total, active, start, steps, n_unit, backend):
-    return value.new_empty(n_batch(spike, total, steps), n_unit)
+class _CountBackward(torch.autograd.Function):
+    """Backward pass."""
 
+    @staticmethod
+    def forward(
+        backend: str, shape: Shape, grad: Tensor, value: Tensor, *storage: Tensor
+    ) -> Tensor:
+        return backends.load(backend).count_backward(grad, spikes_of(shape, value, *storage))
 
-@torch.library.custom_op("sparsespike::count_backward", mutates_args=())
-def _count_backward_op(
-    grad: Tensor,
-    value: Tensor,
-    spike: Tensor,
-    total: Tensor,
-    active: Tensor,
-    start: Tensor,
-    steps: int,
-    backend: str,
-) -> Tensor:
-    shape = grad.shape[0], steps, grad.shape[1]
-    spikes = spikes_of(shape, value, spike, total, active, start)
-    return backends.load(backend).count_backward(grad, spikes)
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        pass
 
-
-@_count_backward_op.register_fake
-def _(grad, value, spike, total, active, start, steps, backend):
-    return torch.empty_like(value)
-
-
-def _count_setup(ctx, inputs, output) -> None:
-    *tensors, steps, _, backend = inputs
-    ctx.steps, ctx.backend = steps, backend
-    ctx.save_for_backward(*tensors)
-
-
-def _count_gradient(ctx, grad):
-    gradient = _count_backward_op(grad.contiguous(), *ctx.saved_tensors, ctx.steps, ctx.backend)
-    return gradient, None, None, None, None, None, None, None
-
-
-_count_op.register_autograd(_count_gradient, setup_context=_count_setup)
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Any) -> NoReturn:
+        raise RuntimeError("sparsespike: found a second derivative of a count, which is linear")

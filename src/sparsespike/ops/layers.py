@@ -1,263 +1,240 @@
-"""The ops of a layer: `spiking` and `readout`, forward and backward.
+"""The op of a layer, forward and backward: `run`.
 
-The number of spikes and of active entries depends on the data, so fakes declare fresh symbolic sizes.
+Autograd sees plain tensors: of every term `value`, the four tensors of the storage (`tensors.py`) and the
+parameters. Descriptions go along as they are. The backward pass is a function of its own, so that
+transforms such as `torch.func.grad` unwrap their tensors before a kernel reads them.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
 
 from sparsespike import backends
 from sparsespike.backends.finite import check_finite
-from sparsespike.descriptions import decode
-from sparsespike.ops.tensors import input_of, is_words, n_batch, spikes_of, tensors_of
+from sparsespike.descriptions import Linear, Neuron, Precision, Term
+from sparsespike.ops.tensors import Shape, spikes_of, tensors_of
 from sparsespike.spikes.spikes import Spikes
-from sparsespike.spikes.words import n_blocks
 
-# ---- spiking layer -----------------------------------------------------------------------------
+STORED = 5  # tensors of a term before its parameters: value and storage
+FIRED = 6  # tensors of a spiking layer's output: value, potential and storage
 
 
-def spiking(spikes: Spikes, parameter: list[Tensor], n_out: int, spec: str) -> Spikes:
-    """One spiking layer: Spikes (B, T, N_in) -> Spikes (B, T, N_out) (eq. 1-4, 7)."""
-    weight, bias = _two(parameter)
-    recorded = torch.is_grad_enabled() and (
-        spikes.value.requires_grad or any(tensor.requires_grad for tensor in parameter)
+def run(terms: Sequence[Term], neuron: Neuron, spiking: bool) -> Spikes | Tensor:
+    """One layer: its terms' events through its neurons.
+
+    Args:
+        terms: one or more, of the same samples, steps and neurons.
+        neuron: what the neurons do.
+        spiking: whether they spike.
+
+    Returns:
+        Spikes (B, T, N) (eq. 1-4, 7), or the potential (B, T, N).
+
+    Raises:
+        ValueError: naming what does not fit, before anything is computed.
+    """
+    _check(terms)
+    spikes = terms[0].spikes
+    backend = backends.backend_for(spikes)
+    flat = [
+        tensor
+        for term in terms
+        for tensor in (*tensors_of(term.spikes, term.parameter[0]), *term.parameter)
+    ]
+    call = _Call(
+        backend,
+        neuron,
+        spiking,
+        backends.precision_for(backend, spikes.device),
+        torch.is_grad_enabled() and any(tensor.requires_grad for tensor in flat),
+        tuple((term.spikes.shape, term.connection, len(term.parameter)) for term in terms),
     )
-    value, potential, *storage = _spiking_op(
-        *tensors_of(spikes, weight), weight, bias, spikes.shape[1], spec, recorded
-    )
-    return spikes_of((*spikes.shape[:2], n_out), value, *storage, potential=potential)
+    first, *rest = _Layer.apply(call, *flat)
+    if not spiking:
+        return first
+    shape = *spikes.shape[:2], terms[0].connection.n_out
+    potential, *storage = rest[: FIRED - 1]
+    return spikes_of(shape, first, *storage, potential=potential)
 
 
-@torch.library.custom_op("sparsespike::spiking", mutates_args=())
-def _spiking_op(
-    value: Tensor,
-    spike: Tensor,
-    total: Tensor,
-    active: Tensor,
-    start: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    steps: int,
-    spec: str,
-    recorded: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    layer = decode(spec)
-    if not weight.is_cuda:  # there the backend looks, where the host has to wait anyhow
-        check_finite(_listed(weight, bias))
-    spikes = input_of(value, spike, total, active, start, steps, weight)
-    fired = backends.load(layer.backend).spiking_forward(
-        spikes, _listed(weight, bias), layer, recorded
-    )
-    assert fired.potential is not None
-    spike, total, active, start = fired.storage
-    return fired.value, fired.potential, spike, total, active, start
+def dense_current(terms: Sequence[Term]) -> Tensor:
+    """(B, T, N): the terms' currents, added up, in plain PyTorch."""
+    _check(terms)
+    from sparsespike.backends import dense
+
+    return dense.current(terms)
 
 
-@_spiking_op.register_fake
-def _(value, spike, total, active, start, weight, bias, steps, spec, recorded):
-    context = torch.library.get_ctx()
-    if not is_words(spike):
-        n_active, n_spikes = context.new_dynamic_size(), context.new_dynamic_size()
-        return (
-            weight.new_empty(n_active),
-            weight.new_empty(n_active),
-            spike.new_empty(n_spikes),
-            torch.empty_like(total),
-            spike.new_empty(n_active),
-            torch.empty_like(total),
+def _check(terms: Sequence[Term]) -> None:
+    first = terms[0]
+    for term in terms:
+        term.check()
+        if term.spikes.shape[:2] != first.spikes.shape[:2]:
+            raise ValueError(
+                f"spikes: expected (B, T) = {first.spikes.shape[:2]} of every term, "
+                f"found {term.spikes.shape[:2]}"
+            )
+        if term.connection.n_out != first.connection.n_out:
+            raise ValueError(
+                f"weight: expected {first.connection.n_out} neurons of every term, "
+                f"found {term.connection.n_out}"
+            )
+        if term.parameter[0].dtype is not first.parameter[0].dtype:
+            raise ValueError(
+                f"weight: expected {first.parameter[0].dtype} of every term, "
+                f"found {term.parameter[0].dtype}"
+            )
+
+
+@dataclass(frozen=True)
+class _Call:
+    """All of one call that is not a tensor.
+
+    Attributes:
+        backend: its name.
+        neuron: what the neurons do.
+        spiking: whether they spike.
+        precision: of products.
+        recorded: whether a backward pass may follow.
+        parts: of each term the shape of its spikes, its connection, and how many parameters it has.
+    """
+
+    backend: str
+    neuron: Neuron
+    spiking: bool
+    precision: Precision
+    recorded: bool
+    parts: tuple[tuple[Shape, Linear, int], ...]
+
+    def terms(self, flat: Sequence[Tensor]) -> list[Term]:
+        """The terms whose tensors these are."""
+        terms, at = [], 0
+        for shape, connection, n_parameter in self.parts:
+            own = at + STORED
+            spikes = spikes_of(shape, *flat[at:own])
+            terms.append(Term(spikes, connection, tuple(flat[own : own + n_parameter])))
+            at = own + n_parameter
+        return terms
+
+    def n_flat(self) -> int:
+        """How many tensors the terms are."""
+        return sum(STORED + n_parameter for _, _, n_parameter in self.parts)
+
+    def forward(self, terms: list[Term]) -> tuple[Tensor, ...]:
+        """The output's tensors, then what the backend keeps for the backward pass."""
+        if terms[0].spikes.device.type != "cuda":  # there the backend looks, when it waits anyhow
+            for term in terms:
+                check_finite(term.parameter)
+        backend = backends.load(self.backend)
+        if not self.spiking:
+            potential, kept = backend.readout_forward(terms, self.neuron, self.precision)
+            return potential, *kept
+        fired, kept = backend.spiking_forward(terms, self.neuron, self.precision, self.recorded)
+        assert fired.potential is not None
+        return fired.value, fired.potential, *fired.storage, *kept
+
+    def backward(
+        self, grad: Tensor, needed: Sequence[bool], saved: Sequence[Tensor]
+    ) -> list[Tensor]:
+        """Of every term the gradient of `value`, empty where it is not needed, and of its parameters."""
+        n_flat = self.n_flat()
+        terms, out = self.terms(saved[:n_flat]), saved[n_flat:]
+        backend = backends.load(self.backend)
+        if self.spiking:
+            value, potential, *storage = out[:FIRED]
+            shape = *terms[0].spikes.shape[:2], terms[0].connection.n_out
+            fired = spikes_of(shape, value, *storage, potential=potential)
+            gradients = backend.spiking_backward(
+                grad, terms, list(out[FIRED:]), fired, self.neuron, self.precision, needed
+            )
+        else:
+            gradients = backend.readout_backward(
+                grad, terms, list(out[1:]), self.neuron, self.precision, needed
+            )
+        return [tensor for value, parameter in gradients for tensor in (value, *parameter)]
+
+
+class _Layer(torch.autograd.Function):
+    """Forward pass of a layer; the first output alone is differentiable."""
+
+    @staticmethod
+    def forward(call: _Call, *flat: Tensor) -> tuple[Tensor, ...]:
+        return call.forward(call.terms(flat))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        call, *flat = inputs
+        ctx.call = call
+        ctx.set_materialize_grads(False)
+        ctx.mark_non_differentiable(*output[1:])
+        # A readout's own output is not needed, and is as large as the dense method's.
+        kept = output if call.spiking else (flat[0].new_empty(0), *output[1:])
+        ctx.save_for_backward(*flat, *kept)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:  # pyright: ignore
+        call, needs = ctx.call, ctx.needs_input_grad[1:]
+        returned: list[Tensor | None] = [None] * (1 + len(needs))
+        if grad is None:
+            return tuple(returned)
+        at, places = 0, []  # of each gradient among the inputs
+        for _shape, _connection, n_parameter in call.parts:
+            places += [at, *range(at + STORED, at + STORED + n_parameter)]
+            at += STORED + n_parameter
+        needed = tuple(needs[place] for place in places)
+        gradients = _LayerBackward.apply(call, needed, grad.contiguous(), *ctx.saved_tensors)
+        for place, gradient in zip(places, gradients, strict=True):
+            if needs[place]:
+                returned[1 + place] = gradient
+        return tuple(returned)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *args: Any) -> NoReturn:
+        raise _no_vmap()
+
+    @staticmethod
+    def jvp(ctx: Any, *grad_inputs: Any) -> NoReturn:
+        raise RuntimeError(
+            "sparsespike: a layer has gradients in reverse mode only, found forward mode"
         )
-    n_active = context.new_dynamic_size() if recorded else 0
-    shape = spike.shape[0], spike.shape[1], weight.shape[0]
-    blocks = (*shape[:2], n_blocks(shape[2])) if recorded else (0,)
-    return (
-        weight.new_empty(n_active),
-        weight.new_empty(n_active),
-        spike.new_empty(shape),
-        total.new_empty(2 if recorded else 0),
-        spike.new_empty(shape),
-        spike.new_empty(blocks),
-    )
 
 
-@torch.library.custom_op("sparsespike::spiking_backward", mutates_args=())
-def _spiking_backward_op(
-    grad_value: Tensor,
-    value: Tensor,
-    spike: Tensor,
-    total: Tensor,
-    active: Tensor,
-    start: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    out_value: Tensor,
-    out_potential: Tensor,
-    out_spike: Tensor,
-    out_total: Tensor,
-    out_active: Tensor,
-    out_start: Tensor,
-    steps: int,
-    spec: str,
-    need_input: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    layer = decode(spec)
-    spikes = input_of(value, spike, total, active, start, steps, weight)
-    fired = spikes_of(
-        (*spikes.shape[:2], weight.shape[0]),
-        out_value,
-        out_spike,
-        out_total,
-        out_active,
-        out_start,
-        potential=out_potential,
-    )
-    grad_input, grad_parameter = backends.load(layer.backend).spiking_backward(
-        grad_value, spikes, _listed(weight, bias), fired, layer, need_input
-    )
-    return _three(grad_input, grad_parameter)
+class _LayerBackward(torch.autograd.Function):
+    """Backward pass of a layer."""
+
+    @staticmethod
+    def forward(
+        call: _Call, needed: Sequence[bool], grad: Tensor, *saved: Tensor
+    ) -> tuple[Tensor, ...]:
+        at, by_term = 0, []  # whether ε of each term is needed
+        for _, _, n_parameter in call.parts:
+            by_term.append(needed[at])
+            at += 1 + n_parameter
+        return tuple(call.backward(grad, by_term, saved))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Any) -> NoReturn:
+        raise RuntimeError(
+            "sparsespike: a layer has no second derivative, as its surrogate has none; "
+            "found a gradient of a gradient"
+        )
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *args: Any) -> NoReturn:
+        raise _no_vmap()
 
 
-@_spiking_backward_op.register_fake
-def _(grad_value, value, spike, total, active, start, weight, bias, *rest):
-    return _fake_gradients(value, weight, bias, need_input=rest[-1])
-
-
-def _spiking_setup(ctx, inputs, output) -> None:
-    *tensors, steps, spec, _ = inputs
-    ctx.steps, ctx.spec = steps, spec
-    ctx.set_materialize_grads(False)
-    ctx.mark_non_differentiable(*output[1:])
-    ctx.save_for_backward(*tensors, *output)
-
-
-def _spiking_gradient(ctx, grad_value, *_):
-    if grad_value is None:
-        return (None,) * 10
-    gradients = _spiking_backward_op(
-        grad_value.contiguous(), *ctx.saved_tensors, ctx.steps, ctx.spec, ctx.needs_input_grad[0]
-    )
-    return (*_returned(ctx, gradients), None)
-
-
-_spiking_op.register_autograd(_spiking_gradient, setup_context=_spiking_setup)
-
-# ---- readout layer -----------------------------------------------------------------------------
-
-
-def readout(spikes: Spikes, parameter: list[Tensor], spec: str) -> Tensor:
-    """One readout layer: Spikes (B, T, N_in) -> potential (B, T, N_out)."""
-    weight, bias = _two(parameter)
-    return _readout_op(*tensors_of(spikes, weight), weight, bias, spikes.shape[1], spec)
-
-
-@torch.library.custom_op("sparsespike::readout", mutates_args=())
-def _readout_op(
-    value: Tensor,
-    spike: Tensor,
-    total: Tensor,
-    active: Tensor,
-    start: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    steps: int,
-    spec: str,
-) -> Tensor:
-    layer = decode(spec)
-    if not weight.is_cuda:  # there the backend looks, where the host has to wait anyhow
-        check_finite(_listed(weight, bias))
-    spikes = input_of(value, spike, total, active, start, steps, weight)
-    return backends.load(layer.backend).readout_forward(spikes, _listed(weight, bias), layer)
-
-
-@_readout_op.register_fake
-def _(value, spike, total, active, start, weight, bias, steps, spec):
-    return weight.new_empty(n_batch(spike, total, steps), steps, weight.shape[0])
-
-
-@torch.library.custom_op("sparsespike::readout_backward", mutates_args=())
-def _readout_backward_op(
-    grad_potential: Tensor,
-    value: Tensor,
-    spike: Tensor,
-    total: Tensor,
-    active: Tensor,
-    start: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    steps: int,
-    spec: str,
-    need_input: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    layer = decode(spec)
-    spikes = input_of(value, spike, total, active, start, steps, weight)
-    grad_input, grad_parameter = backends.load(layer.backend).readout_backward(
-        grad_potential, spikes, _listed(weight, bias), layer, need_input
-    )
-    return _three(grad_input, grad_parameter)
-
-
-@_readout_backward_op.register_fake
-def _(grad_potential, value, spike, total, active, start, weight, bias, *rest):
-    return _fake_gradients(value, weight, bias, need_input=rest[-1])
-
-
-def _readout_setup(ctx, inputs, output) -> None:
-    *tensors, steps, spec = inputs
-    ctx.steps, ctx.spec = steps, spec
-    ctx.save_for_backward(*tensors)
-
-
-def _readout_gradient(ctx, grad_potential):
-    gradients = _readout_backward_op(
-        grad_potential.contiguous(),
-        *ctx.saved_tensors,
-        ctx.steps,
-        ctx.spec,
-        ctx.needs_input_grad[0],
-    )
-    return _returned(ctx, gradients)
-
-
-_readout_op.register_autograd(_readout_gradient, setup_context=_readout_setup)
-
-# ---- parameters and gradients ------------------------------------------------------------------
-
-
-def _two(parameter: list[Tensor]) -> tuple[Tensor, Tensor | None]:
-    return parameter[0], parameter[1] if len(parameter) > 1 else None
-
-
-def _listed(weight: Tensor, bias: Tensor | None) -> list[Tensor]:
-    return [weight] if bias is None else [weight, bias]
-
-
-def _three(grad_input: Tensor, grad_parameter: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of value, weight and bias, the last empty without bias."""
-    weight, *bias = grad_parameter
-    return grad_input, weight, bias[0] if bias else weight.new_empty(0)
-
-
-def _fake_gradients(value, weight, bias, need_input: bool) -> tuple[Tensor, Tensor, Tensor]:
-    return (
-        torch.empty_like(value) if need_input else value.new_empty(0),
-        torch.empty_like(weight),
-        weight.new_empty(0) if bias is None else torch.empty_like(bias),
-    )
-
-
-def _returned(ctx, gradients: tuple[Tensor, Tensor, Tensor]):
-    """Gradients in the order of the op's arguments; None for those that take none."""
-    value, weight, bias = gradients
-    needed = ctx.needs_input_grad
-    return (
-        value if needed[0] else None,
-        None,
-        None,
-        None,
-        None,
-        weight if needed[5] else None,
-        bias if needed[6] else None,
-        None,
-        None,
+def _no_vmap() -> ValueError:
+    return ValueError(
+        "sparsespike: vmap does not go through a layer, whose events differ in number from sample to sample; "
+        "put the samples into one batch of Spikes, or loop"
     )

@@ -93,6 +93,23 @@ class Lists(NamedTuple):
         kept = slice(int(self.active_offset[first]), int(self.active_offset[last]))
         return part._replace(active_unit=unit, active_offset=offset), kept
 
+    def check(self, shape: Shape, n_value: int) -> None:
+        """Compares lengths, dtypes and layouts with (B, T, N) and the number of values.
+
+        Raises:
+            ValueError: naming the list that does not fit.
+        """
+        n_bound = shape[0] * shape[1] + 1
+        _check("unit", self.unit, "offset", self.offset, n_bound)
+        if self.has_active:
+            _check("active_unit", self.active_unit, "active_offset", self.active_offset, n_bound)
+        elif len(self.active_unit):
+            raise ValueError("active_offset: expected bounds of the active units, found none")
+        if n_value != len(self.active_unit):
+            raise ValueError(
+                f"value: expected {len(self.active_unit)}, one per active entry, found {n_value}"
+            )
+
     def plain(self) -> Lists:
         """The same spikes without active set."""
         return Lists(self.unit, self.offset)
@@ -103,6 +120,19 @@ def offset_of(row: Tensor, n_row: int) -> Tensor:
     offset = torch.zeros(n_row + 1, dtype=torch.int64, device=row.device)
     torch.cumsum(torch.bincount(row, minlength=n_row), 0, out=offset[1:])
     return offset
+
+
+def _check(name: str, unit: Tensor, bounds_name: str, offset: Tensor, n_bound: int) -> None:
+    if offset.shape != (n_bound,) or offset.dtype is not torch.int64 or not offset.is_contiguous():
+        raise ValueError(
+            f"{bounds_name}: expected {n_bound} int64 side by side (B*T + 1), "
+            f"found {tuple(offset.shape)} of {offset.dtype}"
+        )
+    n = int(offset[-1])
+    if unit.shape != (n,) or unit.dtype is not torch.int32 or not unit.is_contiguous():
+        raise ValueError(
+            f"{name}: expected {n} int32 side by side, found {tuple(unit.shape)} of {unit.dtype}"
+        )
 
 
 def _rows(entry: Tensor, n_row: int, n_unit: int) -> tuple[Tensor, Tensor]:

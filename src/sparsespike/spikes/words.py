@@ -88,6 +88,34 @@ class Words(NamedTuple):
         kept = slice(before, before + part.n_active())
         return part._replace(start=starts(part.active)), kept
 
+    def check(self, shape: Shape, n_value: int) -> None:
+        """Compares shapes, dtypes and layouts with (B, T, N) and the number of values.
+
+        Raises:
+            ValueError: naming the tensor that does not fit.
+        """
+        words = shape[0], n_words(shape[1]), shape[2]
+        expected = {"word": words}
+        if self.has_active:
+            expected["active"] = words
+        if len(self.start):
+            expected["start"] = (*words[:2], n_blocks(shape[2]))
+        elif n_value:
+            raise ValueError(
+                f"start: expected where each block's values begin, found {n_value} values"
+            )
+        for name, size in expected.items():
+            part = getattr(self, name)
+            if part.shape != size or part.dtype is not torch.int32 or not part.is_contiguous():
+                raise ValueError(
+                    f"{name}: expected {size} int32 side by side, "
+                    f"found {tuple(part.shape)} of {part.dtype}"
+                )
+        if n_value and len(self.total) and n_value != int(self.total[1]):
+            raise ValueError(
+                f"value: expected {int(self.total[1])}, one per active entry, found {n_value}"
+            )
+
     def plain(self) -> Words:
         """The same spikes without active set."""
         nothing = self.word.new_empty(0)

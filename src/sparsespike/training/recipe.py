@@ -151,7 +151,8 @@ class Recipe:
 
         from sparsespike.connections.linear import Linear
         from sparsespike.network import Layer, Network
-        from sparsespike.neurons.lif import LIF, Readout
+        from sparsespike.neurons.lif import LIF
+        from sparsespike.neurons.readout import Readout
 
         lif = LIF(
             tau_mem=self.tau_mem,

@@ -6,44 +6,43 @@ the same bits for the same input and thread count.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sparsespike.backends import Gradient
 from sparsespike.backends.cpu import adjoint, count, drive, form, grouped, plan, readout, surrogate
 from sparsespike.backends.cpu.linear import LinearWeight
 from sparsespike.backends.cpu.simd import aligned, padded
 from sparsespike.backends.cpu.threads import ranges, run_all
 from sparsespike.backends.kernels import with_kernel
-from sparsespike.descriptions import LayerSpec
-from sparsespike.neurons.lif import LIF, Readout
+from sparsespike.descriptions import LIF, Neuron, Precision, Readout, Term
 from sparsespike.spikes.lists import Lists
 from sparsespike.spikes.spikes import Spikes
 
 
 def spiking_forward(
-    spikes: Spikes, parameter: list[Tensor], spec: LayerSpec, recorded: bool
-) -> Spikes:
+    terms: Sequence[Term], neuron: Neuron, precision: Precision, recorded: bool
+) -> tuple[Spikes, list[Tensor]]:
     """One spiking layer; see `Backend`. The active set is listed in any case: the scan finds both at once."""
-    connection = form.weights(parameter)
-    dtype, n_out = connection.weight.dtype, spec.connection.n_out
-    lif_neuron = with_kernel(spec.neuron, LIF, "cpu")
-    neuron = form.lif(lif_neuron, dtype)
-    n_batch, steps, _ = spikes.shape
+    dtype, n_out = form.numpy_dtype(terms[0].parameter[0]), terms[0].connection.n_out
+    constants = form.lif(with_kernel(neuron, LIF, "cpu"), dtype)
+    n_batch, steps, _ = terms[0].spikes.shape
     n_row = n_batch * steps
     out_offset, active_offset = np.empty(n_row + 1, np.int64), np.empty(n_row + 1, np.int64)
     out_offset[0] = active_offset[0] = 0
-    driven = len(parameter) > 1 or bool(neuron.floor < 0)
-    unit, offset = form.units(spikes.unit), form.bounds(spikes.offset)
+    driven = any(len(term.parameter) > 1 for term in terms) or bool(constants.floor < 0)
+    kept = [form.fan_outs(term.parameter[0]) for term in terms]
+    inflows = tuple(form.inflow(term, rows) for term, rows in zip(terms, kept, strict=True))
 
     def run(first: int, last: int) -> tuple[NDArray, ...]:
-        state = aligned((connection.weight.shape[1],), dtype, -np.inf)
+        state = aligned((padded(n_out, dtype),), dtype, -np.inf)
         return drive.forward(
-            connection,
-            neuron,
-            unit,
-            offset,
+            inflows,
+            constants,
             steps,
             first,
             last,
@@ -70,33 +69,43 @@ def spiking_forward(
         active_unit.view(torch.int32),
         torch.from_numpy(active_offset),
     )
-    return Spikes((n_batch, steps, n_out), lists, value, potential)
+    return Spikes((n_batch, steps, n_out), lists, value, potential), kept
 
 
 def spiking_backward(
     grad_value: Tensor,
-    spikes: Spikes,
-    parameter: list[Tensor],
+    terms: Sequence[Term],
+    kept: list[Tensor],
     fired: Spikes,
-    spec: LayerSpec,
-    need_input: bool,
-) -> tuple[Tensor, list[Tensor]]:
-    """Sparse gradient of one spiking layer; see `Backend`."""
-    lif_neuron = with_kernel(spec.neuron, LIF, "cpu")
+    neuron: Neuron,
+    precision: Precision,
+    needed: Sequence[bool],
+) -> list[Gradient]:
+    """Sparse gradient of one spiking layer; see `Backend`. Each term has a walk, and forms, of its own."""
+    lif = with_kernel(neuron, LIF, "cpu")
+    return [
+        _spiking_gradient(grad_value, term, rows, fired, lif, need_input)
+        for term, rows, need_input in zip(terms, kept, needed, strict=True)
+    ]
+
+
+def _spiking_gradient(
+    grad_value: Tensor, term: Term, rows: Tensor, fired: Spikes, lif: LIF, need_input: bool
+) -> Gradient:
+    spikes, _, parameter = term
     _, steps, n_out = fired.shape
     potential = fired.potential
     assert potential is not None
     dtype = form.numpy_dtype(parameter[0])
-    neuron = form.lif(lif_neuron, dtype)
+    neuron = form.lif(lif, dtype)
     lists = _Walk(spikes, need_input)
     gathered = lists.gathered.numpy()
     wanted = len(gathered) > 0
     summed, spread = plan.forms(spikes, fired, parameter, neuron, wanted)
     traced = summed == plan.TRACED
-    # As many forms of the weights as are needed: each is as large as the gradient.
-    connection = form.weights(parameter) if wanted and not spread else None
+    connection = form.connection(rows, parameter) if wanted and not spread else None
     transposed = form.tiled(parameter[0]) if wanted and spread else None
-    slope_of = surrogate.kernel(lif_neuron, potential, grad_value, neuron.attached)
+    slope_of = surrogate.kernel(lif, potential, grad_value, neuron.attached)
     own = form.units(fired.unit), form.bounds(fired.offset)
     active = form.units(fired.active_unit), form.bounds(fired.active_offset)
 
@@ -150,58 +159,68 @@ def spiking_backward(
         return gradient
 
     gradients = run_all(run, ranges(spikes.shape[0]))
-    return lists.gathered, form.total(gradients, parameter, transposed=traced)
+    return Gradient(lists.gathered, form.total(gradients, parameter, transposed=traced))
 
 
-def readout_forward(spikes: Spikes, parameter: list[Tensor], spec: LayerSpec) -> Tensor:
+def readout_forward(
+    terms: Sequence[Term], neuron: Neuron, precision: Precision
+) -> tuple[Tensor, list[Tensor]]:
     """One readout layer; see `Backend`."""
-    connection = form.weights(parameter)
-    dtype = connection.weight.dtype
-    leaky = with_kernel(spec.neuron, Readout, "cpu")
-    alpha, gain = form.leak(leaky, dtype)
-    shape = (*spikes.shape[:2], spec.connection.n_out)
-    potential = np.empty(shape, dtype)
-    unit, offset = form.units(spikes.unit), form.bounds(spikes.offset)
+    dtype, n_out = form.numpy_dtype(terms[0].parameter[0]), terms[0].connection.n_out
+    alpha, gain = form.leak(with_kernel(neuron, Readout, "cpu"), dtype)
+    n_batch, steps, _ = terms[0].spikes.shape
+    potential = np.empty((n_batch, steps, n_out), dtype)
+    kept = [form.fan_outs(term.parameter[0]) for term in terms]
+    inflows = tuple(form.inflow(term, rows) for term, rows in zip(terms, kept, strict=True))
 
     def run(first: int, last: int) -> None:
-        state = aligned(connection.weight.shape[1:], dtype)
-        readout.forward(connection, alpha, gain, unit, offset, first, last, state, potential)
+        state = aligned((padded(n_out, dtype),), dtype)
+        readout.forward(inflows, alpha, gain, first, last, state, potential)
 
-    run_all(run, ranges(spikes.shape[0]))
-    return torch.from_numpy(potential)
+    run_all(run, ranges(n_batch))
+    return torch.from_numpy(potential), kept
 
 
 def readout_backward(
     grad_potential: Tensor,
-    spikes: Spikes,
-    parameter: list[Tensor],
-    spec: LayerSpec,
-    need_input: bool,
-) -> tuple[Tensor, list[Tensor]]:
+    terms: Sequence[Term],
+    kept: list[Tensor],
+    neuron: Neuron,
+    precision: Precision,
+    needed: Sequence[bool],
+) -> list[Gradient]:
     """Gradient of one readout layer; see `Backend`."""
-    connection = form.weights(parameter)
-    leaky = with_kernel(spec.neuron, Readout, "cpu")
-    alpha, gain = form.leak(leaky, connection.weight.dtype)
-    lists = _Walk(spikes, need_input)
+    grad = grad_potential.detach().numpy()
+    alpha, gain = form.leak(with_kernel(neuron, Readout, "cpu"), grad.dtype)
+    gradients = []
+    for (spikes, _, parameter), rows, need_input in zip(terms, kept, needed, strict=True):
+        connection, lists = form.connection(rows, parameter), _Walk(spikes, need_input)
 
-    def run(first: int, last: int) -> LinearWeight:
-        gradient = form.room(parameter)
-        readout.backward(
-            connection,
-            gradient,
-            alpha,
-            gain,
-            *lists.arrays,
-            first,
-            last,
-            aligned(connection.weight.shape[1:], connection.weight.dtype),
-            grad_potential.detach().numpy(),
-            lists.gathered.numpy(),
-        )
-        return gradient
+        def run(
+            first: int,
+            last: int,
+            connection: LinearWeight = connection,
+            lists: _Walk = lists,
+            parameter: Sequence[Tensor] = parameter,
+        ) -> LinearWeight:
+            gradient = form.room(parameter)
+            readout.backward(
+                connection,
+                gradient,
+                alpha,
+                gain,
+                *lists.arrays,
+                first,
+                last,
+                aligned(connection.weight.shape[1:], connection.weight.dtype),
+                grad,
+                lists.gathered.numpy(),
+            )
+            return gradient
 
-    gradients = run_all(run, ranges(spikes.shape[0]))
-    return lists.gathered, form.total(gradients, parameter)
+        found = run_all(run, ranges(spikes.shape[0]))
+        gradients.append(Gradient(lists.gathered, form.total(found, parameter)))
+    return gradients
 
 
 def count_forward(spikes: Spikes) -> Tensor:

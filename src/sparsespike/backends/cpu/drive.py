@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from sparsespike.backends.cpu.verbs import fire, scatter
+from sparsespike.backends.cpu.verbs import arrive, bring_in, fire
 
 CAPACITY = 2**18  # entries that a list starts with at most: 1/64 of all, then twice as many, ...
 SMALLEST_SCALE = np.float32(2.0**-24)  # below it, `scale` is folded into the state
@@ -28,10 +28,8 @@ def fold(state, scale):
 
 @njit(nogil=True, cache=True)
 def forward(
-    connection,
+    terms,
     neuron,
-    unit,
-    offset,
     steps,
     first,
     last,
@@ -44,10 +42,8 @@ def forward(
     """Runs samples first:last of a spiking layer (eq. 1-4, 7).
 
     Args:
-        connection: kernel form of the connection.
+        terms: kernel forms of the connections and their input events (`terms.py`).
         neuron: kernel form of the neuron.
-        unit: (n_events,) input units.
-        offset: (B*T + 1,) bounds of the rows in `unit`.
         steps: T.
         first: first sample.
         last: one past the last sample.
@@ -69,10 +65,8 @@ def forward(
     at = start
     while True:
         at = _walk(
-            connection,
+            terms,
             neuron,
-            unit,
-            offset,
             steps,
             last * steps,
             n_out,
@@ -118,10 +112,8 @@ class Position(NamedTuple):
 
 @njit(cache=True)
 def _walk(
-    connection,
+    terms,
     neuron,
-    unit,
-    offset,
     steps,
     end,
     n_out,
@@ -153,14 +145,13 @@ def _walk(
         step += 1
         if step == steps:  # the input of the last step reaches nothing
             continue
-        start, stop = offset[row - 1], offset[row]
         scale *= neuron.alpha
         if scale < SMALLEST_SCALE:
             fold(state, scale)
             scale = one
-        if stop > start or near:
+        if near or arrive(terms, row - 1):
             factor = one / scale
-            scatter(connection, state, unit, start, stop, factor)
+            bring_in(terms, state, row - 1, factor)
             n_spikes, n_active, near = fire(
                 neuron,
                 state,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -12,7 +13,9 @@ from torch import Tensor
 from sparsespike.backends.cpu.lif import NONE, SUBTRACT, ZERO, LIFConstants
 from sparsespike.backends.cpu.linear import LinearWeight, TiledWeight
 from sparsespike.backends.cpu.simd import FOUR, aligned, lanes_of, padded
-from sparsespike.neurons.lif import LIF, Readout
+from sparsespike.backends.cpu.terms import Inflow
+from sparsespike.backends.cpu.transpose import transpose
+from sparsespike.descriptions import LIF, Readout, Term
 
 # A neuron without memory leaks by this: what is left of its potential is below any rounding.
 SMALLEST_ALPHA = 2.0**-64
@@ -29,17 +32,33 @@ def bounds(offset: Tensor) -> NDArray:
     return offset.numpy().view(np.uint64)
 
 
-def weights(parameter: list[Tensor]) -> LinearWeight:
-    """The parameters of a connection; no copy where rows fill whole blocks already."""
-    weight = _padded_rows(parameter[0].detach().t())
+def fan_outs(weight: Tensor) -> Tensor:
+    """(n_in, n): each input's weights side by side, as events read them; n is n_out padded with zeros."""
+    array = weight.detach().contiguous().numpy()
+    rows = aligned((array.shape[1], padded(array.shape[0], array.dtype)), array.dtype, None)
+    transpose(array, rows)
+    return torch.from_numpy(rows)
+
+
+def connection(rows: Tensor, parameter: Sequence[Tensor]) -> LinearWeight:
+    """The parameters of a connection, from what `fan_outs` made of its weight."""
+    weight = rows.numpy()
     if len(parameter) == 1:
         return LinearWeight(weight, None)
-    return LinearWeight(weight, _padded_rows(parameter[1].detach()[None])[0])
+    bias = aligned(weight.shape[1:], weight.dtype)
+    bias[: parameter[1].shape[0]] = parameter[1].detach().numpy()
+    return LinearWeight(weight, bias)
+
+
+def inflow(term: Term, rows: Tensor) -> Inflow:
+    """A term, from what `fan_outs` made of its weight."""
+    spikes = term.spikes
+    return Inflow(connection(rows, term.parameter), units(spikes.unit), bounds(spikes.offset))
 
 
 def tiled(weight: Tensor) -> TiledWeight:
     """The connection that leads from each unit back to its inputs."""
-    array = weight.detach().numpy()
+    array = weight.detach().contiguous().numpy()
     n_out, n_in = array.shape
     whole = aligned((n_out, padded(n_in, array.dtype)), array.dtype, None)
     n, width, flat = whole.shape[1], lanes_of(array.dtype), whole.reshape(-1)
@@ -54,7 +73,7 @@ def tiled(weight: Tensor) -> TiledWeight:
     return TiledWeight(whole)
 
 
-def room(parameter: list[Tensor], *, transposed: bool = False) -> LinearWeight:
+def room(parameter: Sequence[Tensor], *, transposed: bool = False) -> LinearWeight:
     """Zeros in the form of a connection, or of its transpose, for its gradient."""
     dtype = numpy_dtype(parameter[0])
     n_row, n = parameter[0].shape if transposed else parameter[0].shape[::-1]
@@ -70,31 +89,30 @@ def numpy_dtype(tensor: Tensor) -> np.dtype:
 
 
 def total(
-    gradients: list[LinearWeight], parameter: list[Tensor], *, transposed: bool = False
+    gradients: list[LinearWeight], parameter: Sequence[Tensor], *, transposed: bool = False
 ) -> list[Tensor]:
-    """The sum over ranges of samples, in the shapes and strides of the parameters.
+    """The sum over ranges of samples, in the shapes of the parameters, contiguous.
 
     With `transposed` the gradients are those of the transposed connection.
     """
     weights, biases = zip(*gradients, strict=True)
-    gradient = torch.empty_like(parameter[0])
-    into = gradient if transposed else gradient.t()
+    whole = _sum(weights)
+    gradient = torch.empty(parameter[0].shape, dtype=parameter[0].dtype)
+    if transposed:
+        gradient.numpy()[...] = whole[:, : gradient.shape[1]]
+    else:
+        transpose(whole, gradient.numpy())
     summed = [gradient]
-    _sum_into(into.numpy(), [weight[:, : into.shape[1]] for weight in weights])
     if len(parameter) > 1:
-        summed.append(torch.empty_like(parameter[1]))
-        _sum_into(summed[1].numpy(), [bias[: summed[1].shape[0]] for bias in biases])
+        summed.append(torch.from_numpy(_sum(biases)[: parameter[1].shape[0]]).clone())
     return summed
 
 
-def _sum_into(whole: NDArray, parts: list[NDArray]) -> None:
-    """whole = the sum of the parts, in their order."""
-    if len(parts) == 1:
-        whole[...] = parts[0]
-    else:
-        np.add(parts[0], parts[1], out=whole)
-    for part in parts[2:]:
-        whole += part
+def _sum(parts: Sequence[NDArray]) -> NDArray:
+    """The sum of the parts, in their order; over the first."""
+    for part in parts[1:]:
+        np.add(parts[0], part, out=parts[0])
+    return parts[0]
 
 
 @lru_cache(maxsize=256)
@@ -113,21 +131,10 @@ def lif(neuron: LIF, dtype: np.dtype) -> LIFConstants:
         v_rest=kind(neuron.v_rest),
         floor=kind(min(v_th - neuron.b_th, v_th) - rounding),
         reset=RESET[neuron.reset],
-        attached=not neuron.detach_reset and neuron.reset != "none",
+        attached=neuron.attached,
     )
 
 
 def leak(neuron: Readout, dtype: np.dtype) -> tuple[np.floating, np.floating]:
     """(alpha, 1 - alpha) of a readout."""
     return dtype.type(max(neuron.alpha, SMALLEST_ALPHA)), dtype.type(1.0 - neuron.alpha)
-
-
-def _padded_rows(matrix: Tensor) -> NDArray:
-    array = matrix.numpy()
-    n_row, n = array.shape
-    if padded(n, array.dtype) == n and array.flags.c_contiguous:
-        return array
-    whole = aligned((n_row, padded(n, array.dtype)), array.dtype, None)
-    whole[:, :n] = array
-    whole[:, n:] = 0
-    return whole

@@ -10,6 +10,7 @@ many to a step are grouped by input (`grouped.py`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from numba import njit
@@ -54,7 +55,11 @@ class Forms(NamedTuple):
 
 
 def forms(
-    spikes: Spikes, fired: Spikes, parameter: list[Tensor], neuron: LIFConstants, need_input: bool
+    spikes: Spikes,
+    fired: Spikes,
+    parameter: Sequence[Tensor],
+    neuron: LIFConstants,
+    need_input: bool,
 ) -> Forms:
     """The cheapest form of each sum, of those that are right."""
     n, n_in = parameter[0].shape

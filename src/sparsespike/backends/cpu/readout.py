@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from numba import njit
 
-from sparsespike.backends.cpu.verbs import accumulate, gather, scatter
+from sparsespike.backends.cpu.verbs import accumulate, bring_in, gather
 
 
 @njit(nogil=True, cache=True)
-def forward(connection, alpha, gain, unit, offset, first, last, state, potential):
+def forward(terms, alpha, gain, first, last, state, potential):
     """Runs samples first:last of a readout: y[t+1] = alpha y[t] + gain I[t].
 
     Args:
-        connection: kernel form of the connection.
+        terms: kernel forms of the connections and their input events (`terms.py`).
         alpha: leak factor of one step.
         gain: 1 - alpha.
-        unit: (n_events,) input units.
-        offset: (B*T + 1,) bounds of the rows in `unit`.
         first: first sample.
         last: one past the last sample.
         state: (n,), n_out padded to whole blocks; scratch.
@@ -31,7 +29,7 @@ def forward(connection, alpha, gain, unit, offset, first, last, state, potential
                 potential[sample, step, j] = state[j]
             for j in range(state.shape[0]):
                 state[j] *= alpha
-            scatter(connection, state, unit, offset[row + step], offset[row + step + 1], gain)
+            bring_in(terms, state, row + step, gain)
 
 
 @njit(nogil=True, cache=True)

@@ -10,16 +10,16 @@ from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sparsespike.backends.shapes import (
+from sparsespike.backends.kernels import own_slope
+from sparsespike.descriptions import (
     ATAN,
     BOXCAR,
     FAST_SIGMOID,
     GAUSSIAN,
+    LIF,
     SIGMOID,
     TRIANGLE,
-    shape_of,
 )
-from sparsespike.neurons.lif import LIF
 
 
 def kernel(
@@ -33,9 +33,9 @@ def kernel(
         grad: (n_active,) ε.
         need_slope: whether g is wanted, else None comes for it.
     """
-    shape = shape_of(neuron.surrogate)
+    shape = neuron.shape
     if shape is None:
-        own = neuron.surrogate.slope(potential - neuron.v_th)
+        own = own_slope(neuron, potential)
         arrays = own.numpy() if need_slope else None, (grad * own).numpy()
         return lambda start, stop: arrays
     v, upstream = potential.numpy(), grad.detach().numpy()

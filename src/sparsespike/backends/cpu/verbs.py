@@ -13,6 +13,16 @@ from __future__ import annotations
 INLINE = {"forceinline": True}
 
 
+def arrive(terms, row):
+    """Whether a term has an event in the row (`terms.py`)."""
+    raise NotImplementedError
+
+
+def bring_in(terms, current, row, factor):
+    """current += factor * what the terms' events of the row bring."""
+    raise NotImplementedError
+
+
 def scatter(connection, current, unit, start, stop, factor):
     """current += factor * what the input events unit[start:stop] bring in one step."""
     raise NotImplementedError

@@ -9,19 +9,19 @@ recorded forward pass, and never in evaluation.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
+from sparsespike.backends import Gradient
 from sparsespike.backends.gpu import count, lif, plan, readout, surrogate
 from sparsespike.backends.gpu.launch import on_device
 from sparsespike.backends.gpu.listing import Listing
 from sparsespike.backends.gpu.precision import products
 from sparsespike.backends.gpu.synapses import LinearGradient, LinearSynapses
 from sparsespike.backends.kernels import with_kernel
-from sparsespike.descriptions import LayerSpec
-from sparsespike.neurons.lif import LIF, Readout
+from sparsespike.descriptions import LIF, Neuron, Precision, Readout, Term
 from sparsespike.spikes.spikes import Spikes
 from sparsespike.spikes.words import STEPS, UNITS, Words, n_blocks
 
@@ -30,17 +30,17 @@ Walk = Callable[[int, int, Tensor, Tensor], None]
 
 
 def spiking_forward(
-    spikes: Spikes, parameter: list[Tensor], spec: LayerSpec, recorded: bool
-) -> Spikes:
+    terms: Sequence[Term], neuron: Neuron, precision: Precision, recorded: bool
+) -> tuple[Spikes, list[Tensor]]:
     """One spiking layer; see `Backend`. Unless `recorded`, `value` and `potential` come empty."""
-    neuron, like = with_kernel(spec.neuron, LIF, "gpu"), parameter[0].detach()
+    known, like = with_kernel(neuron, LIF, "gpu"), terms[0].parameter[0].detach()
+    spikes, n_out = terms[0].spikes, terms[0].connection.n_out
     n_batch, n_word, _ = spikes.words.word.shape
-    n_out = spec.connection.n_out
     shape = (*spikes.shape[:2], n_out)
     word = spikes.words.word.new_empty((n_batch, n_word, n_out))
     active = torch.empty_like(word)
     with on_device(like):
-        constants = lif.constants(neuron, like.dtype, like.device)
+        constants = lif.constants(known, like.dtype, like.device)
         pooled = len(plan.segments(n_batch, n_word, n_out, like.itemsize)) > 1
         listing = Listing(word, active, constants, pooled) if recorded else None
 
@@ -58,7 +58,7 @@ def spiking_forward(
                 spikes.shape[1],
                 n_out,
                 n_batch * n_word * n_blocks(n_out),
-                RESET=lif.RESET[neuron.reset],
+                RESET=lif.RESET[known.reset],
                 RECORDED=recorded,
                 UNITS=UNITS,
                 num_warps=UNITS // 32,
@@ -67,35 +67,38 @@ def spiking_forward(
             if listing is not None:
                 listing.take(current, first, words)
 
-        _forward(spikes, parameter, spec, fire)
+        synapses = _synapses(terms, precision)
+        kept = [one.planes for one in synapses]
+        _forward(synapses, fire)
         if listing is None:
             uncounted = torch.empty(0, dtype=torch.int64)
             storage = Words(word, uncounted, active, word.new_empty(0))
-            return Spikes(shape, storage, like.new_empty(0), like.new_empty(0))
-        counts = listing.counted(parameter)
+            return Spikes(shape, storage, like.new_empty(0), like.new_empty(0)), kept
+        counts = listing.counted([term.parameter for term in terms])
         if pooled and counts[1] > listing.capacity:
             listing.capacity = counts[1]
             listing.begin()
-            _forward(spikes, parameter, spec, fire)
-        return Spikes(shape, *listing.lists(*counts))
+            _forward(synapses, fire)
+        return Spikes(shape, *listing.lists(*counts)), kept
 
 
 def spiking_backward(
     grad_value: Tensor,
-    spikes: Spikes,
-    parameter: list[Tensor],
+    terms: Sequence[Term],
+    kept: list[Tensor],
     fired: Spikes,
-    spec: LayerSpec,
-    need_input: bool,
-) -> tuple[Tensor, list[Tensor]]:
+    neuron: Neuron,
+    precision: Precision,
+    needed: Sequence[bool],
+) -> list[Gradient]:
     """Sparse gradient of one spiking layer; see `Backend`."""
-    neuron, potential, own = with_kernel(spec.neuron, LIF, "gpu"), fired.potential, fired.words
+    known, potential, own = with_kernel(neuron, LIF, "gpu"), fired.potential, fired.words
     assert potential is not None
-    attached = not neuron.detach_reset and neuron.reset != "none"
+    attached = known.attached
     n_batch, n_word, n_out = own.word.shape
     with on_device(grad_value):
-        constants = lif.constants(neuron, potential.dtype, potential.device)
-        slope, coefficient = surrogate.coefficients(neuron, potential, grad_value, attached)
+        constants = lif.constants(known, potential.dtype, potential.device)
+        slope, coefficient = surrogate.coefficients(known, potential, grad_value, attached)
 
         def send_back(first: int, words: int, state: Tensor, delta: Tensor) -> None:
             lif.send_back[(n_batch, n_blocks(n_out))](
@@ -111,26 +114,28 @@ def spiking_backward(
                 first,
                 n_word,
                 words,
-                spikes.shape[1],
+                fired.shape[1],
                 n_out,
-                RESET=lif.RESET[neuron.reset],
+                RESET=lif.RESET[known.reset],
                 ATTACHED=attached,
                 UNITS=UNITS,
                 num_warps=UNITS // 32,
                 enable_fp_fusion=False,
             )
 
-        return _backward(spikes, parameter, spec, need_input, send_back)
+        return _backward(_synapses(terms, precision, kept), needed, send_back)
 
 
-def readout_forward(spikes: Spikes, parameter: list[Tensor], spec: LayerSpec) -> Tensor:
+def readout_forward(
+    terms: Sequence[Term], neuron: Neuron, precision: Precision
+) -> tuple[Tensor, list[Tensor]]:
     """One readout layer; see `Backend`."""
-    neuron, like = with_kernel(spec.neuron, Readout, "gpu"), parameter[0].detach()
-    n_batch, n_step, _ = spikes.shape
-    n_out = spec.connection.n_out
+    known, like = with_kernel(neuron, Readout, "gpu"), terms[0].parameter[0].detach()
+    n_batch, n_step, _ = terms[0].spikes.shape
+    n_out = terms[0].connection.n_out
     potential = like.new_empty((n_batch, n_step, n_out))
     with on_device(like):
-        constants = readout.constants(neuron, like.dtype, like.device)
+        constants = readout.constants(known, like.dtype, like.device)
 
         def integrate(first: int, words: int, state: Tensor, current: Tensor) -> None:
             readout.integrate[(n_batch, n_blocks(n_out))](
@@ -147,22 +152,24 @@ def readout_forward(spikes: Spikes, parameter: list[Tensor], spec: LayerSpec) ->
                 enable_fp_fusion=False,
             )
 
-        _forward(spikes, parameter, spec, integrate)
-    return potential
+        synapses = _synapses(terms, precision)
+        _forward(synapses, integrate)
+    return potential, [one.planes for one in synapses]
 
 
 def readout_backward(
     grad_potential: Tensor,
-    spikes: Spikes,
-    parameter: list[Tensor],
-    spec: LayerSpec,
-    need_input: bool,
-) -> tuple[Tensor, list[Tensor]]:
+    terms: Sequence[Term],
+    kept: list[Tensor],
+    neuron: Neuron,
+    precision: Precision,
+    needed: Sequence[bool],
+) -> list[Gradient]:
     """Gradient of one readout layer; see `Backend`."""
-    neuron = with_kernel(spec.neuron, Readout, "gpu")
+    known = with_kernel(neuron, Readout, "gpu")
     n_batch, n_step, n_out = grad_potential.shape
     with on_device(grad_potential):
-        constants = readout.constants(neuron, grad_potential.dtype, grad_potential.device)
+        constants = readout.constants(known, grad_potential.dtype, grad_potential.device)
 
         def integrate_back(first: int, words: int, state: Tensor, delta: Tensor) -> None:
             readout.integrate_back[(n_batch, n_blocks(n_out))](
@@ -179,7 +186,7 @@ def readout_backward(
                 enable_fp_fusion=False,
             )
 
-        return _backward(spikes, parameter, spec, need_input, integrate_back)
+        return _backward(_synapses(terms, precision, kept), needed, integrate_back)
 
 
 def count_forward(spikes: Spikes) -> Tensor:
@@ -205,32 +212,38 @@ def count_backward(grad: Tensor, spikes: Spikes) -> Tensor:
     return gathered
 
 
-def _forward(spikes: Spikes, parameter: list[Tensor], spec: LayerSpec, walk: Walk) -> None:
-    """Segment after segment: currents, and the neurons' walk through them."""
-    synapses = LinearSynapses(spikes, parameter, products(parameter[0].dtype, spec.precision))
-    like = parameter[0].detach()
-    planes = synapses.planes()
-    n_batch, n_word, n_out = synapses.batch, synapses.n_word, synapses.n_out
+def _synapses(
+    terms: Sequence[Term], precision: Precision, kept: list[Tensor] | None = None
+) -> list[LinearSynapses]:
+    how = products(terms[0].parameter[0].dtype, precision)
+    planes = kept or [None] * len(terms)
+    return [LinearSynapses(term, how, own) for term, own in zip(terms, planes, strict=True)]
+
+
+def _forward(synapses: list[LinearSynapses], walk: Walk) -> None:
+    """Segment after segment: currents of all terms, and the neurons' walk through them."""
+    like = synapses[0].weight
+    n_batch, n_word, n_out = synapses[0].batch, synapses[0].n_word, synapses[0].n_out
     state = like.new_zeros((n_batch, n_out))
     for first, words in plan.segments(n_batch, n_word, n_out, like.itemsize):
         current = like.new_empty((n_batch, words * STEPS, n_out))
-        synapses.scatter(planes, first, words, current)
+        for i, one in enumerate(synapses):
+            one.scatter(first, words, current, fresh=i == 0)
         walk(first, words, state, current)
 
 
-def _backward(
-    spikes: Spikes, parameter: list[Tensor], spec: LayerSpec, need_input: bool, walk: Walk
-) -> tuple[Tensor, list[Tensor]]:
+def _backward(synapses: list[LinearSynapses], needed: Sequence[bool], walk: Walk) -> list[Gradient]:
     """Segment after segment from the last: the neurons' walk gives δ, which the gradients are sums of."""
-    how = products(parameter[0].dtype, spec.precision)
-    synapses = LinearSynapses(spikes, parameter, how)
-    like = parameter[0].detach()
-    n_batch, n_word, n_out = synapses.batch, synapses.n_word, synapses.n_out
-    n_active = len(spikes.value) if need_input else 0
-    gradient = LinearGradient(synapses, plan.forms(spikes, n_out), n_active)
+    like, how = synapses[0].weight, synapses[0].how
+    n_batch, n_word, n_out = synapses[0].batch, synapses[0].n_word, synapses[0].n_out
+    gradients = [
+        LinearGradient(one, plan.forms(one.spikes, n_out), len(one.spikes.value) if wanted else 0)
+        for one, wanted in zip(synapses, needed, strict=True)
+    ]
     state = like.new_zeros((n_batch, n_out))
     for first, words in reversed(plan.segments(n_batch, n_word, n_out, like.itemsize)):
         delta = like.new_empty((n_batch, words * STEPS, n_out), dtype=how.delta)
         walk(first, words, state, delta)
-        gradient.add(delta, first, words)
-    return gradient.input, gradient.parameters(parameter)
+        for gradient in gradients:
+            gradient.add(delta, first, words)
+    return [Gradient(one.input, one.parameters()) for one in gradients]

@@ -14,7 +14,7 @@ import triton
 import triton.language as tl
 
 from sparsespike.backends.gpu.bits import any_left, lowest, places, popcount
-from sparsespike.neurons.lif import LIF
+from sparsespike.descriptions import LIF
 
 SUBTRACT, ZERO, NONE = 0, 1, 2
 RESET = {"subtract": SUBTRACT, "zero": ZERO, "none": NONE}

@@ -26,19 +26,20 @@ def currents(
     K,
     N,
     HAS_BIAS: tl.constexpr,
+    FRESH: tl.constexpr,
     PLANES: tl.constexpr,
     PRECISION: tl.constexpr,
     BLOCK_W: tl.constexpr,
     BLOCK_K: tl.constexpr,
     BLOCK_N: tl.constexpr,
 ):
-    """current[b, t, n] = Σ_k S[b, t, k] W[k, n] (+ bias[n]), the sum in eq. 2.
+    """current[b, t, n] (+)= Σ_k S[b, t, k] W[k, n] (+ bias[n]), the sum in eq. 2.
 
     Args:
         word_p: (B, n_word, K) input spikes.
         plane_p: (PLANES, K, N) weights.
         bias_p: (N,), read if HAS_BIAS.
-        current_p: (B, words * 32, N), written.
+        current_p: (B, words * 32, N), written if FRESH, else added to.
         first, n_word, words: first word of the segment, words of the recording, words of the segment.
     """
     b = tl.program_id(0).to(tl.int64)
@@ -47,7 +48,12 @@ def currents(
     rows: tl.constexpr = BLOCK_W * 32
     row = tl.program_id(1) * rows + tl.arange(0, rows)
     operand: tl.constexpr = plane_p.dtype.element_ty
-    total = tl.zeros((rows, BLOCK_N), current_p.dtype.element_ty)
+    to_p = current_p + (b * words * 32 + row[:, None]) * N + n[None, :]
+    in_current = (row[:, None] < words * 32) & (n[None, :] < N)
+    if FRESH:
+        total = tl.zeros((rows, BLOCK_N), current_p.dtype.element_ty)
+    else:
+        total = tl.load(to_p, mask=in_current, other=0.0)
     word_p += (b * n_word + first) * K
     for k0 in range(0, K, BLOCK_K):
         k = k0 + tl.arange(0, BLOCK_K)
@@ -62,8 +68,7 @@ def currents(
     if HAS_BIAS:
         bias = tl.load(bias_p + n, mask=n < N, other=0.0)
         total += bias[None, :].to(total.dtype)
-    to_p = current_p + (b * words * 32 + row[:, None]) * N + n[None, :]
-    tl.store(to_p, total, mask=(row[:, None] < words * 32) & (n[None, :] < N))
+    tl.store(to_p, total, mask=in_current)
 
 
 @triton.jit(do_not_specialize=["B", "first", "n_word", "words", "parts"])

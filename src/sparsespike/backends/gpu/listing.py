@@ -55,7 +55,7 @@ class Listing:
         self.listed = self.listed + counts.sum(dtype=torch.int32)
         self._list(current, self.pool_start, self.source, None, first, words, self.capacity)
 
-    def counted(self, parameter: list[Tensor]) -> tuple[int, int]:
+    def counted(self, parameters: list[tuple[Tensor, ...]]) -> tuple[int, int]:
         """Spikes and active entries; here, once, the host waits for the device.
 
         Raises:
@@ -63,10 +63,11 @@ class Listing:
         """
         totals = [*self.count.sum((1, 2, 3), dtype=torch.int64)]
         if self.count.is_cuda:  # elsewhere they were checked before
-            totals += [tensor.sum().isfinite() for tensor in parameter]
+            totals += [tensor.sum().isfinite() for own in parameters for tensor in own]
         n_spikes, n_active, *finite = torch.stack(totals).tolist()
         if not all(finite):
-            check_finite(parameter)
+            for own in parameters:
+                check_finite(own)
         if n_active >= 2**31:
             raise ValueError(
                 f"spikes: expected fewer than 2^31 active entries of a layer, found {n_active}"

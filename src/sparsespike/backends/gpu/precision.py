@@ -59,7 +59,7 @@ def planes_of(weight: Tensor, how: Products) -> Tensor:
     """(planes, K, N) operands, C-contiguous, of a (K, N) weight of any layout."""
     n_in, n_out = weight.shape
     if how.planes == 1 and how.operand == weight.dtype and not how.emulated:
-        return weight.contiguous()[None]
+        return weight.clone(memory_format=torch.contiguous_format)[None]
     planes = weight.new_empty((how.planes, n_in, n_out), dtype=how.operand)
     block = 1024
     split_weight[(n_in, triton.cdiv(n_out, block))](

@@ -8,7 +8,7 @@ import torch
 import triton
 import triton.language as tl
 
-from sparsespike.neurons.lif import Readout
+from sparsespike.descriptions import Readout
 
 
 @lru_cache(maxsize=256)

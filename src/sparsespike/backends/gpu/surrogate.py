@@ -9,15 +9,16 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from sparsespike.backends import shapes
-from sparsespike.neurons.lif import LIF
+from sparsespike import descriptions
+from sparsespike.backends.kernels import own_slope
+from sparsespike.descriptions import LIF
 
 BLOCK = 1024
-FAST_SIGMOID = tl.constexpr(shapes.FAST_SIGMOID)
-TRIANGLE = tl.constexpr(shapes.TRIANGLE)
-BOXCAR = tl.constexpr(shapes.BOXCAR)
-ATAN = tl.constexpr(shapes.ATAN)
-SIGMOID = tl.constexpr(shapes.SIGMOID)
+FAST_SIGMOID = tl.constexpr(descriptions.FAST_SIGMOID)
+TRIANGLE = tl.constexpr(descriptions.TRIANGLE)
+BOXCAR = tl.constexpr(descriptions.BOXCAR)
+ATAN = tl.constexpr(descriptions.ATAN)
+SIGMOID = tl.constexpr(descriptions.SIGMOID)
 
 
 def coefficients(
@@ -31,9 +32,9 @@ def coefficients(
         grad: (n_active,) ε.
         need_slope: whether g is wanted.
     """
-    shape = shapes.shape_of(neuron.surrogate)
+    shape = neuron.shape
     if shape is None:
-        slope = neuron.surrogate.slope(potential - neuron.v_th)
+        slope = own_slope(neuron, potential)
         return slope, grad * slope
     coefficient = torch.empty_like(potential)
     slope = torch.empty_like(potential) if need_slope else potential.new_empty(0)

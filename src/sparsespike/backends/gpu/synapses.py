@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sparsespike.backends.gpu import linear, plan
 from sparsespike.backends.gpu.precision import Products, planes_of
-from sparsespike.spikes.spikes import Spikes
+from sparsespike.descriptions import Term
 from sparsespike.spikes.words import UNITS, n_blocks
 
 # Programs that share a sum, at least: two for each of 132 processors.
@@ -21,30 +21,32 @@ PROGRAMS = 264
 
 
 class LinearSynapses:
-    """`Linear` for one pass.
+    """A term through `Linear`, for one pass.
 
     Args:
-        spikes: (B, T, K) input, as words.
-        parameter: weight (N, K), and bias (N,) if any.
+        term: spikes (B, T, K) as words; weight (N, K), and bias (N,) if any.
         how: how to multiply.
+        planes: (planes, K, N) operands that stand for the weights, where the forward pass made them.
     """
 
-    def __init__(self, spikes: Spikes, parameter: list[Tensor], how: Products) -> None:
-        self.spikes, self.words, self.how = spikes, spikes.words, how
+    def __init__(self, term: Term, how: Products, planes: Tensor | None = None) -> None:
+        parameter = term.parameter
+        self.spikes, self.words, self.how = term.spikes, term.spikes.words, how
         self.batch, self.n_word, self.n_in = self.words.word.shape
         self.weight = parameter[0].detach().t()  # (K, N)
         self.bias = parameter[1].detach().contiguous() if len(parameter) > 1 else None
         self.n_out = self.weight.shape[1]
+        self.planes = planes_of(self.weight, how) if planes is None else planes
 
-    def scatter(self, planes: Tensor, first: int, words: int, current: Tensor) -> None:
-        """Writes the currents (B, words * 32, N) of a segment; `planes` of the weights."""
+    def scatter(self, first: int, words: int, current: Tensor, *, fresh: bool) -> None:
+        """Writes the currents (B, words * 32, N) of a segment, or adds to them."""
         block_w, block_n = (1, 32) if current.dtype == torch.float64 else (min(4, words), 64)
         block_w = triton.next_power_of_2(block_w)
         grid = self.batch, triton.cdiv(words, block_w), triton.cdiv(self.n_out, block_n)
         linear.currents[grid](
             self.words.word,
-            planes,
-            planes if self.bias is None else self.bias,
+            self.planes,
+            self.planes if self.bias is None else self.bias,
             current,
             first,
             self.n_word,
@@ -52,6 +54,7 @@ class LinearSynapses:
             self.n_in,
             self.n_out,
             HAS_BIAS=self.bias is not None,
+            FRESH=fresh,
             PLANES=self.how.planes,
             PRECISION=self.how.input_precision,
             BLOCK_W=block_w,
@@ -59,10 +62,6 @@ class LinearSynapses:
             BLOCK_N=block_n,
             num_stages=_stages(current.dtype),
         )
-
-    def planes(self) -> Tensor:
-        """(planes, K, N) operands that stand for the weights."""
-        return planes_of(self.weight, self.how)
 
 
 class LinearGradient:
@@ -90,7 +89,6 @@ class LinearGradient:
         if not n_active:
             return
         if form.input == "dense":
-            self.planes = synapses.planes()
             return
         self.weight = weight.contiguous()
         self.row = torch.empty(len(self.input), dtype=torch.int64, device=weight.device)
@@ -118,9 +116,9 @@ class LinearGradient:
         else:
             self._gather_sparse(delta, first, words)
 
-    def parameters(self, like: list[Tensor]) -> list[Tensor]:
-        """The gradients, in the shapes and strides of the parameters."""
-        gradient = torch.empty_like(like[0])
+    def parameters(self) -> list[Tensor]:
+        """The gradients, in the shapes of the parameters, contiguous."""
+        gradient = self.part.new_empty(self.part.shape[:0:-1])
         torch.sum(self.part, 0, out=gradient.t())
         return [gradient] if self.bias is None else [gradient, self.bias]
 
@@ -157,7 +155,7 @@ class LinearGradient:
         block_w, block_n = (1, 16) if self.part.dtype == torch.float64 else (min(2, words), 32)
         linear.gather_dense[(own.batch, triton.cdiv(words, block_w), n_blocks(own.n_in))](
             delta,
-            self.planes,
+            own.planes,
             own.words.active,
             own.words.start,
             self.input,
