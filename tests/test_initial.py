@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import sparsespike as ss
-from sparsespike.connections import initial
-from sparsespike.connections.initial import moment, readout_spread, spread, sums
+from sparsespike.neurons import initial
+from sparsespike.neurons.initial import moment, readout_spread, spread, sums
 from sparsespike.neurons.lif import Reset
 
 LEAKS = [0.0, math.exp(-1 / 5), math.exp(-1 / 10), math.exp(-1 / 50), 1.0]

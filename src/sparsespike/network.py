@@ -12,13 +12,15 @@ from torch import Tensor, nn
 
 from sparsespike.backends import BACKENDS, use_backend
 from sparsespike.connections.current import Current
+from sparsespike.connections.linear import Linear
 from sparsespike.neurons.neuron import Neuron
+from sparsespike.ops.module import Module
 from sparsespike.ops.uncompiled import uncompiled
 from sparsespike.spikes.spikes import Spikes
 from sparsespike.warning import SilenceWarning
 
 
-class Layer(nn.Module):
+class Layer(Module):
     """Connections and the neurons they drive: `neuron(connection(spikes))`, and no more.
 
     Input and output are `Spikes` of T steps; a spike at step t reaches the neurons at step t + 1. With
@@ -63,6 +65,8 @@ class Layer(nn.Module):
         self.neuron = neuron
         self.backend = backend
         self._backend_context()
+        for part, std in self._widths(None):
+            part.widen(std)
 
     @uncompiled
     def forward(self, *spikes: Spikes) -> Spikes | Tensor:
@@ -74,7 +78,7 @@ class Layer(nn.Module):
         Raises:
             ValueError: if a parameter or `spikes` has a shape, dtype or device that does not fit.
         """
-        parts = list(self.connection) if self._several() else [self.connection]
+        parts = self._parts()
         if len(spikes) != len(parts):
             raise ValueError(
                 f"spikes: expected {len(parts)}, one per connection, found {len(spikes)}"
@@ -89,9 +93,38 @@ class Layer(nn.Module):
                     )
             return self.neuron(sum(currents[1:], start=currents[0]))
 
+    @property
+    def gives_tensor(self) -> bool:
+        """Whether the output is a potential."""
+        return not self.neuron.spiking
+
+    def reset_parameters(self, rate: float | None = None) -> None:
+        """Draws the connections' weights anew, so wide that the layer is alive (`neurons/initial.py`).
+
+        A new layer whose connections nobody has touched starts so too.
+
+        Args:
+            rate: of the input, spikes per unit and step, in (0, 1]; None: 1 %. `spikes.rate()` tells it.
+        """
+        for part, std in self._widths(rate):
+            part.reset_parameters(std)
+
     def extra_repr(self) -> str:
         """The backend, if it was chosen, as shown by `print`."""
         return "" if self.backend is None else f"backend={self.backend!r}"
+
+    def _parts(self) -> list[nn.Module]:
+        return list(self.connection) if self._several() else [self.connection]
+
+    def _widths(self, rate: float | None) -> list[tuple[Linear, float]]:
+        """The connections whose width is known, and their width."""
+        parts = self._parts()
+        stds = [
+            (part, self.neuron.weight_std(part.n_in, rate, share=1 / len(parts)))
+            for part in parts
+            if isinstance(part, Linear)
+        ]
+        return [(part, std) for part, std in stds if std is not None]
 
     def _several(self) -> bool:
         return isinstance(self.connection, nn.ModuleList)

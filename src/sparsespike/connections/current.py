@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sparsespike import ops
 from sparsespike.descriptions import Term
+from sparsespike.ops.module import Module
 from sparsespike.spikes.spikes import Spikes
 
 
@@ -71,7 +72,7 @@ class Current:
         return f"Current(B={n_batch}, T={n_step}, N={n_unit}: {sources}; not computed)"
 
 
-class Connection(nn.Module):
+class Connection(Module):
     """Base of all connections: a module that turns `Spikes` into a `Current`."""
 
     def forward(self, spikes: Spikes) -> Current:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+import zlib
 from typing import Any
 
 import torch
@@ -59,13 +60,39 @@ class Linear(Connection):
         """Units of this layer."""
         return self.weight.shape[0]
 
-    def reset_parameters(self) -> None:
-        """Uniform in +-1/sqrt(n_in), as in `nn.Linear` and the paper's N-MNIST and SHD runs."""
+    def reset_parameters(self, std: float | None = None) -> None:
+        """Draws weights, uniform with mean zero, and a bias uniform in +-1/sqrt(n_in).
+
+        Args:
+            std: standard deviation of the weights, > 0, as `neuron.weight_std` gives it. None: uniform in
+                +-1/sqrt(n_in), as in `nn.Linear` and the paper's N-MNIST and SHD runs.
+        """
         bound = 1.0 / math.sqrt(self.n_in)
         with torch.no_grad():
             self.weight.uniform_(-bound, bound)
             if self.bias is not None:
                 self.bias.uniform_(-bound, bound)
+        self._drawn = self._fingerprint()
+        if std is not None:
+            self.widen(std)
+
+    def widen(self, std: float) -> None:
+        """Scales weights that nothing changed since they were drawn; leaves all others as they are.
+
+        Args:
+            std: the new standard deviation, > 0.
+        """
+        if self._drawn is None or self._drawn != self._fingerprint():
+            return
+        with torch.no_grad():
+            self.weight *= std * math.sqrt(3.0 * self.n_in)
+        self._drawn = None
+
+    def _fingerprint(self) -> int | None:
+        """A checksum of the weights; None where there are no numbers to look at."""
+        if self.weight.is_meta:
+            return None
+        return zlib.crc32(self.weight.detach().cpu().contiguous().numpy().tobytes())
 
     @uncompiled
     def forward(self, spikes: Spikes) -> Current:

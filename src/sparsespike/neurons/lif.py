@@ -17,6 +17,7 @@ from torch import Tensor
 
 from sparsespike import descriptions
 from sparsespike.descriptions import Reset
+from sparsespike.neurons import initial
 from sparsespike.neurons.neuron import Neuron, overrides
 from sparsespike.neurons.numbers import leak, number
 from sparsespike.neurons.surrogates import FastSigmoid, Surrogate, shape_of
@@ -88,6 +89,19 @@ class LIF(Neuron):
     def active(self, potential: Tensor) -> Tensor:
         """Bool: whether |V - v_th| < b_th (eq. 7)."""
         return self._equations().active(potential)
+
+    def weight_std(self, n_in: int, rate: float | None = None, *, share: float = 1.0) -> float | None:
+        """See `Neuron.weight_std`; `initial.spread` has the formula and its sources."""
+        if self.reset == "none" and self.v_th <= self.v_rest:
+            return None  # it fires at every step, whatever the weights
+        return initial.spread(
+            self.alpha,
+            self.v_th - self.v_rest,
+            n_in,
+            initial.RATE if rate is None else rate,
+            reset=None if self.reset == "none" else self.v_th - self.v_reset,
+            share=share,
+        )
 
     def describe(self) -> descriptions.Neuron:
         """See `Neuron.describe`."""

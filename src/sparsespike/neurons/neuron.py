@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from typing import Any
 
 from torch import Tensor, nn
@@ -10,11 +11,13 @@ from torch import Tensor, nn
 from sparsespike import descriptions, ops
 from sparsespike.connections.current import Current
 from sparsespike.neurons.numbers import number
+from sparsespike.ops.module import Module
 from sparsespike.ops.uncompiled import uncompiled
 from sparsespike.spikes.spikes import Spikes
+from sparsespike.warning import SilenceWarning
 
 
-class Neuron(nn.Module):
+class Neuron(Module):
     """Base of all neurons: how one unit's state goes on from step to step.
 
     A neuron of one's own gives `initial` and `step`, and `active` if it spikes; or it is a subclass of
@@ -38,6 +41,11 @@ class Neuron(nn.Module):
             number(name, value)  # refuses it
         super().__setattr__(name, value)
 
+    @property
+    def gives_tensor(self) -> bool:
+        """Whether the output is a potential."""
+        return not self.spiking
+
     def initial(self, like: Tensor) -> Any:
         """State at step 0, of tensors of the shape of `like`; a spiking neuron's begins with V, S."""
         raise NotImplementedError
@@ -49,6 +57,21 @@ class Neuron(nn.Module):
     def active(self, potential: Tensor) -> Tensor:
         """Bool: through which potentials a gradient goes (eq. 7)."""
         raise NotImplementedError
+
+    def weight_std(
+        self, n_in: int, rate: float | None = None, *, share: float = 1.0
+    ) -> float | None:
+        """How wide a connection into this neuron starts, so that the layer is alive; None for as it is.
+
+        Args:
+            n_in: inputs of one neuron, >= 1.
+            rate: of the input, spikes per unit and step, in (0, 1]; None: 1 %.
+            share: of the variance, in (0, 1]: 1 / m for each of m connections into one layer.
+
+        Returns:
+            standard deviation of the weights, unit of potential per spike.
+        """
+        return None
 
     def describe(self) -> descriptions.Neuron:
         """What a backend is told of this neuron, from what it is now.
@@ -67,6 +90,8 @@ class Neuron(nn.Module):
     def forward(self, current: Current) -> Spikes | Tensor:
         """Current (B, T, N) -> Spikes (B, T, N), or a potential (B, T, N).
 
+        Warns (`SilenceWarning`) where no neuron is active in a whole batch, so that nothing is learnt.
+
         Raises:
             ValueError: if `current` is none, or a parameter of its connections does not fit.
         """
@@ -74,7 +99,10 @@ class Neuron(nn.Module):
             raise ValueError(
                 f"current: expected a Current, as a connection gives it, found {type(current).__name__}"
             )
-        return ops.run(current.terms, self.describe(), self.spiking)
+        out = ops.run(current.terms, self.describe(), self.spiking)
+        if isinstance(out, Spikes) and not len(out.value) and out.value.requires_grad:
+            _warn_of_silence(out)
+        return out
 
 
 def overrides(neuron: Neuron, base: type[Neuron]) -> bool:
@@ -84,3 +112,15 @@ def overrides(neuron: Neuron, base: type[Neuron]) -> bool:
         for name in ("initial", "step", "active", "spike")
         if hasattr(base, name)
     )
+
+
+def _warn_of_silence(out: Spikes) -> None:
+    n_batch, n_step, n_unit = out.shape
+    if n_batch and n_step > 1:
+        warnings.warn(
+            f"none of a layer's {n_unit} neurons came into the active band in a whole batch: neither it nor "
+            "what is below it learns. Start with larger weights, as `layer.reset_parameters(spikes.rate())` "
+            "draws them for its input, or widen `b_th`",
+            SilenceWarning,
+            stacklevel=4,
+        )

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sparsespike import descriptions
+from sparsespike.neurons import initial
 from sparsespike.neurons.neuron import Neuron, overrides
 from sparsespike.neurons.numbers import leak, number
 
@@ -51,6 +52,14 @@ class Readout(Neuron):
     def step(self, state: Tensor, current: Tensor) -> Tensor:
         """y one step later, under the input current of this step; any shape."""
         return self._equations().step(state, current)
+
+    def weight_std(self, n_in: int, rate: float | None = None, *, share: float = 1.0) -> float | None:
+        """See `Neuron.weight_std`; `initial.readout_spread` has the formula."""
+        if self.alpha == 1:
+            return None  # a leak below rounding: the potential stays zero
+        return initial.readout_spread(
+            self.alpha, n_in, initial.RATE if rate is None else rate, share=share
+        )
 
     def describe(self) -> descriptions.Neuron:
         """See `Neuron.describe`."""

@@ -169,13 +169,16 @@ class Recipe:
         for neuron, below, above in zip(neurons, sizes, sizes[1:], strict=False):
             connection = Linear(below, above)
             bound = 1.0 / math.sqrt(below)
+            # Drawn fan-out by fan-out, as weights once lay in memory: a seed gives the same network as ever.
+            drawn = torch.empty(below, above).t()
+            if self.init == "uniform":
+                drawn.uniform_(-bound, bound, generator=generator)
+            else:
+                # The paper's rule for every layer, the readout with its own leak.
+                std = self.init_gain * (1.0 - neuron.alpha) * bound
+                drawn.normal_(0.0, std, generator=generator)
             with torch.no_grad():
-                if self.init == "uniform":
-                    connection.weight.uniform_(-bound, bound, generator=generator)
-                else:
-                    # The paper's rule for every layer, the readout with its own leak.
-                    std = self.init_gain * (1.0 - neuron.alpha) * bound
-                    connection.weight.normal_(0.0, std, generator=generator)
+                connection.weight.copy_(drawn)
             layers.append(Layer(connection, neuron))
         return Network(*layers)
 
