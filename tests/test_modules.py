@@ -6,6 +6,7 @@ import copy
 import pickle
 import warnings
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 import safetensors.torch
@@ -30,7 +31,7 @@ def spikes(units: int = 30, backend: str = "cpu") -> ss.Spikes:
     return stored_for(ss.Spikes.from_dense(dense), backend)
 
 
-def network(seed: int = 0) -> ss.Network:
+def network(seed: int = 0) -> Any:
     torch.manual_seed(seed)
     net = ss.Network(
         ss.Layer(ss.Linear(30, 20), ss.LIF(20e-3, 1e-3)),

@@ -85,7 +85,7 @@ class Linear(Connection):
         if self._drawn is None or self._drawn != self._fingerprint():
             return
         with torch.no_grad():
-            self.weight *= std * math.sqrt(3.0 * self.n_in)
+            self.weight.mul_(std * math.sqrt(3.0 * self.n_in))
         self._drawn = None
 
     def _fingerprint(self) -> int | None:
@@ -110,8 +110,8 @@ class Linear(Connection):
         if weight.dim() != 2:
             raise ValueError(f"weight: expected (n_out, n_in), found {tuple(weight.shape)}")
         n_out, n_in = weight.shape
-        if bias is not None and bias.numel() == 1:  # shared by all neurons, as `nn.Linear` takes it
-            bias = bias.expand(n_out)
+        if bias is not None and bias.shape in ((), (1,)) and bias.layout is torch.strided:
+            bias = bias.expand(n_out)  # shared by all neurons, as `nn.Linear` takes it
         parameter = (weight,) if bias is None else (weight, bias)
         term = Term(spikes, descriptions.Linear(n_in, n_out), parameter)
         term.check()

@@ -90,7 +90,9 @@ class LIF(Neuron):
         """Bool: whether |V - v_th| < b_th (eq. 7)."""
         return self._equations().active(potential)
 
-    def weight_std(self, n_in: int, rate: float | None = None, *, share: float = 1.0) -> float | None:
+    def weight_std(
+        self, n_in: int, rate: float | None = None, *, share: float = 1.0
+    ) -> float | None:
         """See `Neuron.weight_std`; `initial.spread` has the formula and its sources."""
         if self.reset == "none" and self.v_th <= self.v_rest:
             return None  # it fires at every step, whatever the weights

@@ -53,7 +53,9 @@ class Readout(Neuron):
         """y one step later, under the input current of this step; any shape."""
         return self._equations().step(state, current)
 
-    def weight_std(self, n_in: int, rate: float | None = None, *, share: float = 1.0) -> float | None:
+    def weight_std(
+        self, n_in: int, rate: float | None = None, *, share: float = 1.0
+    ) -> float | None:
         """See `Neuron.weight_std`; `initial.readout_spread` has the formula."""
         if self.alpha == 1:
             return None  # a leak below rounding: the potential stays zero

@@ -103,8 +103,9 @@ class Lists(NamedTuple):
         _check("unit", self.unit, "offset", self.offset, n_bound)
         if self.has_active:
             _check("active_unit", self.active_unit, "active_offset", self.active_offset, n_bound)
-        elif len(self.active_unit):
-            raise ValueError("active_offset: expected bounds of the active units, found none")
+        elif len(self.active_unit) or self.active_offset.dtype is not torch.int64:
+            found = f"{len(self.active_unit)} of them and no int64 bounds"
+            raise ValueError(f"active_offset: expected bounds of the active units, found {found}")
         if n_value != len(self.active_unit):
             raise ValueError(
                 f"value: expected {len(self.active_unit)}, one per active entry, found {n_value}"
