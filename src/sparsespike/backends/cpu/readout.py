@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from numba import njit
-
 from sparsespike.backends.cpu.verbs import accumulate, gather, scatter
+from sparsespike.compiling.compiled import compiled
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def forward(connection, alpha, gain, unit, offset, first, last, state, potential):
     """Runs samples first:last of a readout: y[t+1] = alpha y[t] + gain I[t].
 
@@ -34,7 +33,7 @@ def forward(connection, alpha, gain, unit, offset, first, last, state, potential
             scatter(connection, state, unit, offset[row + step], offset[row + step + 1], gain)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def backward(
     connection,
     gradient,

@@ -19,6 +19,7 @@ from sparsespike.backends.shapes import (
     TRIANGLE,
     shape_of,
 )
+from sparsespike.compiling.compiled import compiled
 from sparsespike.neurons.lif import LIF
 
 
@@ -50,7 +51,7 @@ def kernel(
     return of_range
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def coefficients(kind, scale, peak, v_th, potential, grad, slope, coefficient, start, stop):
     """Writes g and ε g at the active entries start:stop.
 
