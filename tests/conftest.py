@@ -1,4 +1,4 @@
-"""Set-up of all tests: seeds, uninitialised memory full of NaN, Numba's stale cache, Hypothesis.
+"""Set-up of all tests: seeds, uninitialised memory full of NaN, Hypothesis.
 
 What is read before it was written should fail loudly: `torch.empty` is filled with NaN by torch
 itself, and the heap, from which NumPy's and Numba's `np.empty` take their arrays, by glibc.
@@ -10,7 +10,6 @@ import ctypes
 import os
 import random
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,29 +22,13 @@ from interpreter import patch_once_per_launch
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
 
-KERNELS = Path(__file__).parents[1] / "src" / "sparsespike" / "backends" / "cpu"
 M_PERTURB = -6  # glibc's mallopt: fills what malloc gives with the complement of a byte
 ALL_ONES = 0x100  # whose lowest byte is 0: memory of 0xFF bytes, NaN as float, -1 as integer
-
-
-def remove_stale_kernels(folder: Path) -> int:
-    """Removes Numba's disk cache of a folder if a source is newer; returns how many files.
-
-    Numba looks at the file of the compiled function only, so it misses an edit in what that calls.
-    """
-    cached = list(folder.glob("__pycache__/*.nb[ic]"))
-    sources = [source.stat().st_mtime for source in folder.glob("*.py")]
-    if not cached or max(sources) <= min(path.stat().st_mtime for path in cached):
-        return 0
-    for path in cached:
-        path.unlink(missing_ok=True)
-    return len(cached)
 
 
 def pytest_configure() -> None:
     if "TRITON_INTERPRET" in os.environ:
         patch_once_per_launch()
-    remove_stale_kernels(KERNELS)
     torch.use_deterministic_algorithms(True)  # fills `torch.empty` too
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):

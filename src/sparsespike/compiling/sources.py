@@ -52,8 +52,8 @@ def unchanged() -> bool:
 
 
 def stamp() -> Stamp:
-    """Path, time of change and size of every source. Costs a look at each, 0.5 ms."""
-    return tuple(sorted(_seen(PACKAGE, ABOVE)))
+    """Path, time of change and size of every source. Costs a look at each, 1 ms in all."""
+    return tuple(sorted(_seen(str(PACKAGE), ABOVE)))
 
 
 def digest(sources: Stamp) -> str | None:
@@ -74,8 +74,9 @@ def digest(sources: Stamp) -> str | None:
         if name.startswith("NUMBA_") and name not in HARMLESS:
             summed.update(f"{name}={value}\0".encode())
     for path, _, _ in sources:
-        content = (PACKAGE / path).read_bytes()
-        summed.update(f"{path}\0{len(content)}\0".encode())
+        with open(path, "rb") as file:
+            content = file.read()
+        summed.update(f"{os.path.relpath(path, PACKAGE)}\0{len(content)}\0".encode())
         summed.update(content)
     return summed.hexdigest()[:20]
 
@@ -89,7 +90,7 @@ def _first() -> tuple[Stamp, str | None]:
         return before, None
 
 
-def _seen(folder: Path, but: frozenset[str] = frozenset()) -> Iterator[tuple[str, int, int]]:
+def _seen(folder: str, but: frozenset[str] = frozenset()) -> Iterator[tuple[str, int, int]]:
     try:
         entries = list(os.scandir(folder))
     except OSError:
@@ -97,9 +98,8 @@ def _seen(folder: Path, but: frozenset[str] = frozenset()) -> Iterator[tuple[str
     for entry in entries:
         if entry.name in but or entry.name == "__pycache__":
             continue
-        if entry.is_dir():
-            yield from _seen(Path(entry.path))
-        elif entry.name.endswith(".py"):
+        if entry.name.endswith(".py"):
             about = entry.stat()
-            path = Path(entry.path).relative_to(PACKAGE).as_posix()
-            yield path, about.st_mtime_ns, about.st_size
+            yield entry.path, about.st_mtime_ns, about.st_size
+        elif entry.is_dir():
+            yield from _seen(entry.path)
