@@ -9,7 +9,10 @@ from __future__ import annotations
 import ctypes
 import os
 import random
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +20,7 @@ import torch
 from hypothesis import HealthCheck, settings
 
 from interpreter import patch_once_per_launch
+from small_package import Small
 
 # Without a GPU the GPU backend runs in Triton's interpreter, which wants to know before kernels are defined.
 if not torch.cuda.is_available():
@@ -60,3 +64,19 @@ def two_threads() -> Iterator[None]:
     torch.set_num_threads(2)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def forking() -> Iterator[subprocess.Popen[str]]:
+    words = [sys.executable, str(Path(__file__).with_name("forking.py"))]
+    pipe = subprocess.PIPE
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    with subprocess.Popen(words, env=environment, stdin=pipe, stdout=pipe, text=True) as process:
+        yield process
+        assert process.stdin is not None
+        process.stdin.close()
+
+
+@pytest.fixture
+def small(tmp_path: Path, forking: subprocess.Popen[str]) -> Small:
+    return Small(tmp_path, forking)

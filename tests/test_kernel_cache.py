@@ -1,4 +1,4 @@
-"""Kernels on disk: never older than their sources, kept where that can be, refused to nobody.
+"""Kernels on disk are never older than their sources, and people see when some are compiled.
 
 Most tests run a package of two small modules beside a copy of `compiling`, in forked processes.
 """
@@ -6,114 +6,16 @@ Most tests run a package of two small modules beside a copy of `compiling`, in f
 from __future__ import annotations
 
 import ast
-import json
-import os
 import re
 import shutil
 import subprocess
-import sys
 import textwrap
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-import sparsespike
-from sparsespike.compiling import folder, sources
-
-PACKAGE = Path(sparsespike.__file__).parent
-INNER = """
-from numba import njit
-FACTOR = 10
-@njit
-def inner(x):
-    return x + 1
-"""
-OUTER = """
-from sparsespike.compiling.compiled import compiled
-from sparsespike.inner import FACTOR, inner
-@compiled
-def outer(x):
-    return inner(x) * FACTOR
-@compiled
-def twice(x):
-    return x + x
-"""
-# Counts what is compiled; a load from the disk is none.
-COUNT = """
-from numba.core import event
-from sparsespike.outer import outer, twice
-count = event.RecordingListener()
-event.register("numba:compile", count)
-def n_compiled():
-    return sum(e.is_start and e.data["dispatcher"] in (outer, twice) for _, e in count.buffer)
-"""
-RUN = COUNT + "print(outer(1), n_compiled())"
-
-
-class Small:
-    """The small package in a folder of its own, with a home of its own."""
-
-    def __init__(self, where: Path, forking: subprocess.Popen[str]) -> None:
-        self.where, self.forking = where, forking
-        self.package, self.home = where / "sparsespike", where / "home"
-        self.home.mkdir()
-        ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(PACKAGE / "compiling", self.package / "compiling", ignore=ignored)
-        self.write("__init__.py", "")
-        self.write("inner.py", INNER)
-        self.write("outer.py", OUTER)
-
-    def write(self, name: str, text: str) -> None:
-        (self.package / name).write_text(text)
-
-    def command(self, code: str) -> list[str]:
-        return [sys.executable, "-W", "error", "-c", textwrap.dedent(code)]
-
-    def environment(self, **more: str) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if "NUMBA" not in name}
-        kept.pop("XDG_CACHE_HOME", None)
-        return kept | {"HOME": str(self.home), "PYTHONPATH": str(self.package.parent)} | more
-
-    def run(self, code: str = RUN, **more: str) -> str:
-        """What the code prints in a forked process, and what it logs."""
-        paths = self.where / "stdout", self.where / "stderr"
-        job = {"code": textwrap.dedent(code), "environment": self.environment(**more)}
-        job |= {"stdout": str(paths[0]), "stderr": str(paths[1])}
-        assert self.forking.stdin is not None
-        assert self.forking.stdout is not None
-        print(json.dumps(job), file=self.forking.stdin, flush=True)
-        status = int(self.forking.stdout.readline())
-        stdout, stderr = (path.read_text() for path in paths)
-        assert status == 0, stderr
-        return stdout.strip() + stderr
-
-    def run_fresh(self, code: str, *before: str, **more: str) -> str:
-        """The same in a process of its own; `before`: words before the command."""
-        words = [*before, *self.command(code)]
-        done = subprocess.run(words, env=self.environment(**more), capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        return done.stdout.strip() + done.stderr
-
-    def kept(self) -> list[Path]:
-        return sorted(self.package.parent.rglob("*.kernel"))
-
-
-@pytest.fixture(scope="module")
-def forking() -> Iterator[subprocess.Popen[str]]:
-    words = [sys.executable, str(Path(__file__).with_name("forking.py"))]
-    pipe = subprocess.PIPE
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    with subprocess.Popen(words, env=environment, stdin=pipe, stdout=pipe, text=True) as process:
-        yield process
-        assert process.stdin is not None
-        process.stdin.close()
-
-
-@pytest.fixture
-def small(tmp_path: Path, forking: subprocess.Popen[str]) -> Small:
-    return Small(tmp_path, forking)
+from small_package import COUNT, INNER, OUTER, PACKAGE, Small, read_only
+from sparsespike.compiling import sources
 
 
 def test_a_change_of_what_is_inlined_is_compiled_anew(small):
@@ -198,44 +100,6 @@ def test_workers_by_fork_and_spawn_load_what_is_kept(small):
     assert small.run_fresh(code) == "[(20, 0), (20, 0)]\n[(20, 0), (20, 0)]"
 
 
-def test_kernels_are_kept_where_the_user_says_else_in_the_users_cache(small, tmp_path):
-    where = "from sparsespike.compiling.folder import place; print(place().path.parent)"
-    assert small.run(where) == str(small.home / ".cache/sparsespike/kernels")
-    cache = tmp_path / "cache"
-    assert small.run(where, XDG_CACHE_HOME=str(cache)) == str(cache / "sparsespike/kernels")
-    assert small.run(where, HOME="/dev/null") == str(small.package / "__pycache__/kernels")
-    chosen = tmp_path / "chosen"
-    assert small.run(where, NUMBA_CACHE_DIR=str(chosen)) == str(chosen / "sparsespike")
-    assert small.run(NUMBA_CACHE_DIR=str(chosen)) == "20 1"
-    assert {path.parents[2] for path in small.kept()} == {chosen}
-
-
-def test_without_a_folder_it_runs_and_says_so_once(small):
-    told = small.run(COUNT + "print(outer(1), twice(1), n_compiled())", NUMBA_CACHE_DIR="/dev/null")
-    assert told.startswith("20 2 2")
-    assert told.count("kernels are not kept, every process compiles them anew") == 1
-    assert "/dev/null/sparsespike: Not a directory" in told
-    assert "NUMBA_CACHE_DIR=" in told
-    assert small.kept() == []
-
-
-def read_only(path: Path) -> tuple[str, ...]:
-    """Makes a folder read-only; the words before a command that make root a user whom that binds."""
-    if shutil.which("setpriv") is None or os.geteuid() != 0:
-        pytest.skip("needs setpriv and root, to play a user who may not write")
-    for found in (path, *path.rglob("*")):
-        found.chmod(found.stat().st_mode & ~0o222)
-    return ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
-
-
-def test_kernels_in_a_read_only_folder_are_loaded(small):
-    small.run(HOME="/dev/null")
-    before = read_only(small.package)
-    assert small.run_fresh(RUN, *before, HOME="/dev/null") == "20 0"
-    told = small.run_fresh(COUNT + "print(outer(1), twice(1))", *before, HOME="/dev/null")
-    assert told.startswith("20 2kernels are not kept")
-
-
 def test_types_of_other_packages_are_not_kept(small):
     # Verbs for them may be inlined, of sources that nobody watches.
     small.write("pairs.py", OUTER + "@compiled\ndef first(pair):\n    return pair[0]\n")
@@ -258,24 +122,6 @@ def test_a_function_of_another_room_is_no_kernel(small):
         print(error)
     """
     assert small.run(code).startswith("kernel: expected a function of a room below ops")
-
-
-def test_only_old_folders_of_other_digests_go(tmp_path):
-    own = tmp_path / f"{99:020x}"
-    folders = [tmp_path / f"{i:020x}" for i in range(folder.KEPT + 3)]
-    for age, path in enumerate((own, *folders)):
-        path.mkdir()
-        (path / "a.kernel").touch()
-        os.utime(path, (time.time() - age * 1e5,) * 2)
-    (tmp_path / "mine").mkdir()
-    os.utime(tmp_path / "mine", (0, 0))
-    os.utime(folders[-1])  # in use
-    folder.prune(own)
-    left = [path for path in folders if path.exists()]
-    assert left == [*folders[: folder.KEPT - 1], folders[-1]]
-    assert own.exists()
-    assert (tmp_path / "mine").exists()
-    folder.prune(tmp_path / "not there" / "at all")
 
 
 def test_people_see_that_kernels_are_compiled(small):
