@@ -15,12 +15,13 @@ from typing import Any
 
 import numba
 import torch  # noqa: F401, loaded for the jobs
+from numba.core import config
 
 
 def run(job: dict[str, Any]) -> None:
     os.environ.clear()
     os.environ.update(job["environment"])
-    numba.core.config.reload_config()
+    config.reload_config()
     for number, path in ((1, job["stdout"]), (2, job["stderr"])):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     sys.path.insert(0, os.environ["PYTHONPATH"])

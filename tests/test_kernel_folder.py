@@ -44,7 +44,8 @@ def test_only_old_folders_of_other_digests_go(tmp_path):
     for age, path in enumerate((own, *folders)):
         path.mkdir()
         (path / "a.kernel").touch()
-        os.utime(path, (time.time() - age * 1e5,) * 2)
+        touched = time.time() - age * 1e5
+        os.utime(path, (touched, touched))
     (tmp_path / "mine").mkdir()
     os.utime(tmp_path / "mine", (0, 0))
     os.utime(folders[-1])  # in use

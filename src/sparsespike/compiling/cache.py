@@ -46,12 +46,14 @@ class KernelCache(NullCache):
         self._module = function.__module__
 
     @property
-    def cache_path(self) -> str | None:
+    def cache_path(self) -> str | None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The folder."""
         path = place().path
         return None if path is None else str(path)
 
-    def load_overload(self, sig: Any, target_context: Any) -> CompileResult | None:
+    def load_overload(  # pyright: ignore[reportIncompatibleMethodOverride], that of no cache gives none
+        self, sig: Any, target_context: Any
+    ) -> CompileResult | None:
         """The kernel for these types; None where it must be compiled."""
         target_context.refresh()
         folder = place().path
@@ -68,9 +70,9 @@ class KernelCache(NullCache):
         except OSError:
             return None
 
-    def save_overload(self, sig: Any, data: CompileResult) -> None:
+    def save_overload(self, sig: Any, cres: CompileResult) -> None:
         """Keeps a kernel; where that cannot be, says so once and goes on."""
-        if not _known(sig) or data.lifted or data.library.has_dynamic_globals:
+        if not _known(sig) or cres.lifted or cres.library.has_dynamic_globals:
             return
         if not sources.unchanged():
             say_once(
@@ -80,8 +82,8 @@ class KernelCache(NullCache):
             return
         folder, refused = place().path, place().refused
         if folder is not None and not refused:
-            key = self._key(sig, data.codegen)
-            content = dumps((key, data._reduce()))
+            key = self._key(sig, cres.codegen)
+            content = dumps((key, cres._reduce()))
             content = hashlib.sha256(content).digest() + content
             try:
                 _write(folder / self._file(key), content)

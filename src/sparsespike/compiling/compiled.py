@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from numba import njit
 
@@ -11,7 +11,9 @@ from sparsespike.compiling.cache import KernelCache
 from sparsespike.compiling.progress import following
 
 
-def compiled(function: Callable | None = None, *, error_model: str = "python") -> Any:
+def compiled(
+    function: Callable | None = None, *, error_model: Literal["python", "numpy"] = "python"
+) -> Any:
     """Makes a kernel of a function: `numba.njit`, without the GIL, kept on disk.
 
     In place of `njit(cache=True)`, whose index looks at the function's own file only: it goes on with the old
@@ -23,7 +25,7 @@ def compiled(function: Callable | None = None, *, error_model: str = "python") -
     """
     if function is None:
         return lambda function: compiled(function, error_model=error_model)
-    dispatcher = njit(nogil=True, error_model=error_model)(function)
+    dispatcher: Any = njit(nogil=True, error_model=error_model)(function)
     if hasattr(dispatcher, "enable_caching"):  # not so under NUMBA_DISABLE_JIT=1
         dispatcher._cache = KernelCache(function)
         following().kernels.append(dispatcher)

@@ -49,7 +49,7 @@ class Compiling(event.Listener):
         self._due = SECONDS_OF_SILENCE  # of compiling, when the next line is
         self._timer: threading.Timer | None = None
 
-    def on_start(self, event: event.Event) -> None:
+    def on_start(self, event: Any) -> None:
         """A compilation begins."""
         dispatcher = event.data["dispatcher"]
         if not isinstance(dispatcher._cache, KernelCache):
@@ -61,7 +61,7 @@ class Compiling(event.Listener):
         for show in shows:
             show(self.text(dispatcher))
 
-    def on_end(self, event: event.Event) -> None:
+    def on_end(self, event: Any) -> None:
         """A compilation has ended, well or not."""
         if not isinstance(event.data["dispatcher"]._cache, KernelCache):
             return
