@@ -21,7 +21,7 @@ from sparsespike.data.download import data_folder
 
 def about() -> dict[str, Any]:
     """Versions, threads, backends, and where kernels and data lie (None: nowhere, not there)."""
-    kernels = place()
+    kernels = place().path
     return {
         "sparsespike": __version__,
         "python": platform.python_version(),
@@ -34,7 +34,7 @@ def about() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "backends": list(BACKENDS),
-        "kernels": None if kernels.path is None or kernels.refused else str(kernels.path),
+        "kernels": kernels and str(kernels),
         "downloads": str(data_folder()),
         "data": {row.name: row.folder and str(row.folder) for row in listing()},
     }
