@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Options of `sparsespike train`, for instance: make train ARGS="--epochs 2"
 ARGS ?=
 
-.PHONY: train test check setup peers test-gpu sanitize-gpu bench-gpu clean
+.PHONY: train test check package setup peers test-gpu sanitize-gpu bench-gpu clean
 
 train: $(VENV)/.ready
 	$(BIN)/sparsespike train fashion-mnist-fast --out runs/fashion-mnist-fast $(ARGS)
@@ -17,6 +17,10 @@ check: $(VENV)/.ready-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright
+
+# Wheel and sdist in an empty environment, for a minute or two.
+package:
+	$(PYTHON) tools/check_package.py
 
 setup: $(VENV)/.ready-dev
 

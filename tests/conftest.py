@@ -1,4 +1,4 @@
-"""Set-up of all tests: seeds, uninitialised memory full of NaN, Numba's stale cache, Hypothesis.
+"""Set-up of all tests: seeds, uninitialised memory full of NaN, Hypothesis.
 
 What is read before it was written should fail loudly: `torch.empty` is filled with NaN by torch
 itself, and the heap, from which NumPy's and Numba's `np.empty` take their arrays, by glibc.
@@ -9,6 +9,8 @@ from __future__ import annotations
 import ctypes
 import os
 import random
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,34 +20,19 @@ import torch
 from hypothesis import HealthCheck, settings
 
 from interpreter import patch_once_per_launch
+from small_package import Small
 
 # Without a GPU the GPU backend runs in Triton's interpreter, which wants to know before kernels are defined.
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
 
-KERNELS = Path(__file__).parents[1] / "src" / "sparsespike" / "backends" / "cpu"
 M_PERTURB = -6  # glibc's mallopt: fills what malloc gives with the complement of a byte
 ALL_ONES = 0x100  # whose lowest byte is 0: memory of 0xFF bytes, NaN as float, -1 as integer
-
-
-def remove_stale_kernels(folder: Path) -> int:
-    """Removes Numba's disk cache of a folder if a source is newer; returns how many files.
-
-    Numba looks at the file of the compiled function only, so it misses an edit in what that calls.
-    """
-    cached = list(folder.glob("__pycache__/*.nb[ic]"))
-    sources = [source.stat().st_mtime for source in folder.glob("*.py")]
-    if not cached or max(sources) <= min(path.stat().st_mtime for path in cached):
-        return 0
-    for path in cached:
-        path.unlink(missing_ok=True)
-    return len(cached)
 
 
 def pytest_configure() -> None:
     if "TRITON_INTERPRET" in os.environ:
         patch_once_per_launch()
-    remove_stale_kernels(KERNELS)
     torch.use_deterministic_algorithms(True)  # fills `torch.empty` too
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
@@ -77,3 +64,19 @@ def two_threads() -> Iterator[None]:
     torch.set_num_threads(2)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def forking() -> Iterator[subprocess.Popen[str]]:
+    words = [sys.executable, str(Path(__file__).with_name("forking.py"))]
+    pipe = subprocess.PIPE
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    with subprocess.Popen(words, env=environment, stdin=pipe, stdout=pipe, text=True) as process:
+        yield process
+        assert process.stdin is not None
+        process.stdin.close()
+
+
+@pytest.fixture
+def small(tmp_path: Path, forking: subprocess.Popen[str]) -> Small:
+    return Small(tmp_path, forking)

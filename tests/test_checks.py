@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from dataclasses import replace
 
@@ -12,7 +11,6 @@ import torch
 from torch import Tensor
 
 import checks
-from conftest import remove_stale_kernels
 from sparsespike import Spikes
 
 
@@ -159,16 +157,3 @@ def test_uninitialised_torch_memory_is_nan():
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc fills the heap")
 def test_uninitialised_heap_is_nan():
     assert np.isnan(np.empty(100_000)).all()
-
-
-def test_stale_kernels_are_removed_and_fresh_ones_kept(tmp_path):
-    source, cached = tmp_path / "lif.py", tmp_path / "__pycache__" / "drive.forward-1.py311.nbi"
-    cached.parent.mkdir()
-    source.touch()
-    cached.touch()
-    os.utime(source, (1, 1))
-    assert remove_stale_kernels(tmp_path) == 0
-    assert cached.exists()
-    os.utime(cached, (0, 0))
-    assert remove_stale_kernels(tmp_path) == 1
-    assert not cached.exists()

@@ -14,6 +14,7 @@ import torch
 import sparsespike as ss
 from sparsespike import data
 from sparsespike.cli import main
+from sparsespike.compiling import folder
 from sparsespike.training import checkpoint
 from sparsespike.training import recipe as recipes
 from training import few
@@ -226,6 +227,7 @@ def test_info_tells_versions_threads_backends_and_folders(capsys):
     assert about["gpu"] == (torch.cuda.get_device_name() if torch.cuda.is_available() else None)
     assert Path(about["data"]["fashion-mnist-sample"]).is_dir()
     assert Path(about["downloads"]).name == "sparsespike"
+    assert Path(about["kernels"]) == folder.place().path
     assert main(["info"]) == 0
     plain = capsys.readouterr().out
     assert all(key in plain for key in about if key != "data")

@@ -13,6 +13,7 @@ from rich.table import Table
 
 import sparsespike as ss
 from sparsespike import data
+from sparsespike.compiling import progress as compiling
 from sparsespike.training.metrics import Totals
 from sparsespike.training.progress import Progress, live_table, run_table, score_table
 from sparsespike.training.train import train
@@ -69,6 +70,17 @@ def test_a_terminal_gets_the_live_table(tmp_path, monkeypatch):
     assert "batch 1/5" in file.getvalue()
     assert "spike rate" in file.getvalue()
     assert "epoch   2/2" in file.getvalue()
+
+
+def test_a_terminal_shows_which_kernel_is_being_compiled():
+    file = io.StringIO()
+    with Progress(Console(file=file, width=100, force_terminal=True)):
+        (show,) = compiling.shows
+        show("compiling kernels, once: 3 of 15 at most, drive.forward …")
+    assert "once: 3 of 15 at most, drive.forward …" in file.getvalue()
+    assert compiling.shows == []
+    with Progress(Console(file=file)):  # no terminal: the log says it
+        assert compiling.shows == []
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,14 @@ import torch
 
 from sparsespike import __version__
 from sparsespike.backends import BACKENDS
+from sparsespike.compiling.folder import place
 from sparsespike.data import listing
 from sparsespike.data.download import data_folder
 
 
 def about() -> dict[str, Any]:
-    """Versions, threads, backends, and where data lie (None: not there)."""
+    """Versions, threads, backends, and where kernels and data lie (None: nowhere, not there)."""
+    kernels = place().path
     return {
         "sparsespike": __version__,
         "python": platform.python_version(),
@@ -32,6 +34,7 @@ def about() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "backends": list(BACKENDS),
+        "kernels": kernels and str(kernels),
         "downloads": str(data_folder()),
         "data": {row.name: row.folder and str(row.folder) for row in listing()},
     }

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from sparsespike.compiling.compiled import compiled
 from sparsespike.data.encode import MICROSECONDS, move_times
 from sparsespike.data.recordings import Recordings, Sensor
 from sparsespike.data.transform import Transform, space
@@ -224,7 +224,7 @@ def _at(
     return recordings._replace(unit=unit, time=time, offset=offset)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _jitter(unit, moved, place, sizes, out_unit, keep):
     """Moves each event by its own amount along the last axes of the sensor, and tells which stay on it.
 

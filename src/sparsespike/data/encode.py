@@ -10,10 +10,10 @@ import math
 from typing import Literal
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from sparsespike.backends.cpu.simd import lowest_bit
+from sparsespike.compiling.compiled import compiled
 
 Rounding = Literal["floor", "nearest"]
 
@@ -71,7 +71,7 @@ def nearest_us(seconds: NDArray[np.floating]) -> NDArray[np.int64]:
     return np.rint(exact).astype(np.int64)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def move_times(unit, time, offset, factor, shift, jitter):
     """Events at other times, rounded half to even, without those before 0 or past 2^62 us.
 
@@ -100,7 +100,7 @@ def move_times(unit, time, offset, factor, shift, jitter):
     return out_unit[:n], out_time[:n], out_offset
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def step_of(time, dt, nearest):
     """The step of an event: floor(time / dt), or the nearest with ties to even, as `round` does.
 
@@ -116,7 +116,7 @@ def step_of(time, dt, nearest):
     return step
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def bin_events(
     unit, time, offset, sample, n_units, steps, dt, nearest, out_unit, out_offset, n_clamped, n_late
 ):
@@ -174,7 +174,7 @@ def bin_events(
     return n_out, -1
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def first_time(step, dt, nearest):
     """The earliest time whose step, by `step_of`, is `step`, or later; microseconds."""
     if not nearest or step == 0:
@@ -185,7 +185,7 @@ def first_time(step, dt, nearest):
     return half if twice % 2 == 0 and step % 2 == 0 else half + 1
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _set_bits(unit, time, dt, nearest, n_units, bits):
     """Sets the bit of each event's (step, unit) in a table of zeros, (T, N / 64) uint64.
 
@@ -213,7 +213,7 @@ def _set_bits(unit, time, dt, nearest, n_units, bits):
     return n_kept
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _list_bits(bits, out_unit, n_out, out_offset):
     """Lists the units of each step, ascending, from `n_out` on, and leaves the table zero."""
     for step in range(bits.shape[0]):
@@ -238,7 +238,7 @@ def _list_bits(bits, out_unit, n_out, out_offset):
     return n_out
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _list_sorted(by_step, step_end, out_unit, n_out, out_offset):
     """Lists the units of each step, each once, from `n_out` on."""
     k = 0
@@ -254,7 +254,7 @@ def _list_sorted(by_step, step_end, out_unit, n_out, out_offset):
     return n_out
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _sort_events(unit, time, dt, nearest, unit_end, step_end, scratch):
     """Sorts the units of one sample's events by step, then unit, into `scratch[0]`.
 

@@ -16,9 +16,9 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from sparsespike.compiling.compiled import compiled
 from sparsespike.data.encode import MICROSECONDS, nearest_us
 
 LATENCY_STEP = 1000  # microseconds: the latency code counts in steps of 1 ms
@@ -266,7 +266,7 @@ def _checked(name: str, given: NDArray[Any], low: Any, high: Any) -> NDArray[Any
     return flat
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _count_pixels(flat, table, offset):
     for i in range(flat.shape[0]):
         n = 0
@@ -275,7 +275,7 @@ def _count_pixels(flat, table, offset):
         offset[i + 1] = offset[i] + n
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _spread_pixels(flat, table, unit, time):
     n = 0
     for i in range(flat.shape[0]):
@@ -287,7 +287,7 @@ def _spread_pixels(flat, table, unit, time):
                 n += 1
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _cross_levels(signal, threshold, level, offset, unit, position, write):
     """Counts the crossings of each sample into `offset`, or writes their units and positions.
 

@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
+
+from sparsespike.compiling.compiled import compiled
 
 Sensor = tuple[int, ...]
 Index = Sequence[int] | NDArray[Any] | Tensor
@@ -162,7 +163,7 @@ def stratified(label: NDArray[np.int64], share: float, seed: int) -> NDArray[np.
     return held_out
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _copy(unit, time, start, offset, out_unit, out_time):
     for i in range(len(start)):
         first, n = offset[i], offset[i + 1] - offset[i]
@@ -174,7 +175,7 @@ def _copy(unit, time, start, offset, out_unit, out_time):
             target_time[k] = source_time[k]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _keep(unit, time, offset, keep):
     out_unit, out_time = np.empty_like(unit), np.empty_like(time)
     out_offset = np.zeros_like(offset)
@@ -189,7 +190,7 @@ def _keep(unit, time, offset, keep):
     return out_unit[:n], out_time[:n], out_offset
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _map(unit, time, offset, table, row, out_unit):
     out_time = np.empty_like(time)
     out_offset = np.zeros_like(offset)

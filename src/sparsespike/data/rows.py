@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from sparsespike.compiling.compiled import compiled
 from sparsespike.data import encode
 from sparsespike.data.recordings import Recordings
 from sparsespike.data.store import About
@@ -107,7 +107,7 @@ def gathered(
     return _gather(rows.unit, rows.offset, index, steps)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _gather(unit, offset, index, steps):
     n_spikes = 0
     for i in index:

@@ -8,7 +8,9 @@ from typing import Any
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
+from sparsespike.compiling import progress as compiling
 from sparsespike.training.metrics import Totals, peak_memory
 
 # Drawing the table takes a few milliseconds, as long as a training step: twice a second costs < 1 %.
@@ -31,16 +33,23 @@ class Progress:
         if self.console.is_terminal:
             self._live = Live(console=self.console, auto_refresh=False, transient=True)
             self._live.start()
+            compiling.shows.append(self._compiling)
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._live is not None:
+            compiling.shows.remove(self._compiling)
             self._live.stop()
             self._live = None
 
     def note(self, text: str) -> None:
         """Prints one line, above the live table where there is one."""
         self.console.print(text, soft_wrap=True, markup=False)
+
+    def _compiling(self, text: str) -> None:
+        """Shows which kernel is being compiled, where the table will be."""
+        if self._live is not None:
+            self._live.update(Text(text), refresh=True)
 
     def batch(self, totals: Totals, started: float, position: tuple[int, int, int, int]) -> None:
         """Updates the live table, a few times a second at most.

@@ -15,11 +15,12 @@ from sparsespike.backends.cpu.drive import SMALLEST_SCALE, fold
 from sparsespike.backends.cpu.grouped import ROWS, full, keep
 from sparsespike.backends.cpu.simd import add_alone, lanes, load, plus, scaled, store
 from sparsespike.backends.cpu.verbs import INLINE, accumulate, bring, collect, cut, gather, inject
+from sparsespike.compiling.compiled import compiled
 
 LISTED = 1024  # rows that `spread` takes up at a time
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def backward(
     connection,
     gradient,
@@ -111,7 +112,7 @@ class Backward(NamedTuple):
     live: bool
 
 
-@njit(cache=True)
+@compiled
 def _walk_back(
     connection,
     gradient,
@@ -177,7 +178,7 @@ def _walk_back(
     return Backward(above, scale, live)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def trace(
     gradient,
     neuron,
@@ -223,7 +224,7 @@ def trace(
             accumulate(gradient, filtered, active_unit, coefficient, start, stop, scale)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def spread(
     transposed,
     neuron,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from numba import njit
+from sparsespike.compiling.compiled import compiled
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def forward(unit, offset, steps, first, last, total):
     """Counts samples first:last into total (B, N), zeros."""
     for sample in range(first, last):
@@ -13,7 +13,7 @@ def forward(unit, offset, steps, first, last, total):
             total[sample, unit[k]] += 1
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def backward(grad, active_unit, active_offset, steps, first, last, gathered):
     """Hands each active entry of samples first:last the gradient (B, N) of its unit's count."""
     for sample in range(first, last):

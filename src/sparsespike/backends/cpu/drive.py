@@ -14,6 +14,7 @@ import numpy as np
 from numba import njit
 
 from sparsespike.backends.cpu.verbs import arrive, bring_in, fire
+from sparsespike.compiling.compiled import compiled
 
 CAPACITY = 2**18  # entries that a list starts with at most: 1/64 of all, then twice as many, ...
 SMALLEST_SCALE = np.float32(2.0**-24)  # below it, `scale` is folded into the state
@@ -26,7 +27,7 @@ def fold(state, scale):
         state[j] *= scale
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def forward(
     terms,
     neuron,
@@ -110,7 +111,7 @@ class Position(NamedTuple):
     near: bool
 
 
-@njit(cache=True)
+@compiled
 def _walk(
     terms,
     neuron,
@@ -169,7 +170,7 @@ def _walk(
     return Position(row, n_spikes, n_active, scale, near)
 
 
-@njit(cache=True)
+@compiled
 def _grown(old, used):
     """A list twice as long, with the first `used` entries of the old one."""
     new = np.empty(2 * len(old), old.dtype)

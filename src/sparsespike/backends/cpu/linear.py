@@ -27,6 +27,7 @@ from sparsespike.backends.cpu.simd import (
     totals,
 )
 from sparsespike.backends.cpu.verbs import INLINE, accumulate, bring, collect, gather, scatter
+from sparsespike.compiling.compiled import compiled
 
 
 class LinearWeight(NamedTuple):
@@ -106,7 +107,7 @@ def _scatter_rows(weight, current, unit, start, stop, factor):
         at += width
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _bring_rows(tiled, currents, unit, coefficient, bounds, n_rows):
     n_out, n = tiled.shape
     width = lanes(tiled)
@@ -210,7 +211,7 @@ def _add_kept(load, weight, at, width, kept):
             store(weight, i * n + at, plus(a, b))
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _collect_rows(weight, kept, unit):
     """Adds the rows kept to the weight's rows of the inputs that meet them."""
     group(kept, unit)

@@ -13,13 +13,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from numba import njit
 from torch import Tensor
 
 from sparsespike.backends.cpu import form
 from sparsespike.backends.cpu.grouped import EVENTS, ROWS
 from sparsespike.backends.cpu.lif import ZERO, LIFConstants
 from sparsespike.backends.cpu.simd import BLOCK
+from sparsespike.compiling.compiled import compiled
 from sparsespike.spikes.spikes import Spikes
 
 # Nanoseconds, measured in the walks of 200 and 1000 units; only their ratios matter.
@@ -106,7 +106,7 @@ def forms(
     return min(cost, key=cost.__getitem__)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _rows(offset):
     """Rows that are not empty."""
     n = 0

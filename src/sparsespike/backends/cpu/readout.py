@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from numba import njit
-
 from sparsespike.backends.cpu.verbs import accumulate, bring_in, gather
+from sparsespike.compiling.compiled import compiled
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def forward(terms, alpha, gain, first, last, state, potential):
     """Runs samples first:last of a readout: y[t+1] = alpha y[t] + gain I[t].
 
@@ -32,7 +31,7 @@ def forward(terms, alpha, gain, first, last, state, potential):
             bring_in(terms, state, row + step, gain)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def backward(
     connection,
     gradient,

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sparsespike.backends.kernels import own_slope
+from sparsespike.compiling.compiled import compiled
 from sparsespike.descriptions import (
     ATAN,
     BOXCAR,
@@ -50,7 +51,7 @@ def kernel(
     return of_range
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def coefficients(kind, scale, peak, v_th, potential, grad, slope, coefficient, start, stop):
     """Writes g and ε g at the active entries start:stop.
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from numba import njit
+from sparsespike.compiling.compiled import compiled
 
 ROWS = 8  # of the target written in turn: a row of the source is read from its cache lines once
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def transpose(source, into):
     """into[i, j] = source[j, i], for all i, j that `into` has and `source` has; the rest of `into` is zero.
 

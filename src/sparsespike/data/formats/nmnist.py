@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numba import njit
 
+from sparsespike.compiling.compiled import compiled
 from sparsespike.data.recordings import Recordings, Sensor, checked_sensor
 
 SENSOR = (2, 34, 34)
@@ -65,7 +65,7 @@ def _checked_camera(sensor: Sensor) -> tuple[int, int, int]:
     return sizes
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _decode(raw, stop, n_polarity, height, width, out_unit, out_time, out_offset):
     """Returns (-1, -1), or the (file, event) that is outside the sensor.
 
