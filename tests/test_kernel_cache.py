@@ -205,7 +205,7 @@ def imports_of(path: Path) -> set[Path]:
 
 
 # Imports against the order of the rooms, of names that are in no kernel.
-AGAINST = {PACKAGE / "training" / "recipe.py", PACKAGE / "connections" / "linear.py"}
+AGAINST = {PACKAGE / "training" / "recipe.py"}
 
 
 def test_the_digest_knows_every_source_that_a_kernel_can_come_from():
