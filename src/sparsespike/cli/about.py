@@ -15,7 +15,7 @@ import torch
 from sparsespike import __version__
 from sparsespike.backends import BACKENDS
 from sparsespike.data import listing
-from sparsespike.data.download import data_folder
+from sparsespike.folders import user_cache
 
 
 def about() -> dict[str, Any]:
@@ -32,6 +32,6 @@ def about() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "backends": list(BACKENDS),
-        "downloads": str(data_folder()),
+        "downloads": str(user_cache()),
         "data": {row.name: row.folder and str(row.folder) for row in listing()},
     }

@@ -17,9 +17,10 @@ from typing import BinaryIO, NamedTuple
 from sparsespike.data import catalogue, gesture, heidelberg, images, nmnist
 from sparsespike.data.convert import alone
 from sparsespike.data.dataset import EventDataset
-from sparsespike.data.download import data_folder, fetch
+from sparsespike.data.download import fetch
 from sparsespike.data.source import File, Source
-from sparsespike.training.recipe import nearest
+from sparsespike.folders import user_cache
+from sparsespike.spikes.arguments import nearest
 
 MOST_BYTES = 2**37  # of a file whose size nobody states: more than any of these datasets
 PIECE = 2**20
@@ -176,7 +177,7 @@ def _folders(entry: Entry, root: Path | str | None) -> list[Path]:
     """Where to look, in order; downloads go into the first."""
     name = entry.source.name
     given = [] if root is None else [Path(root).expanduser() / name, Path(root).expanduser()]
-    return [*given, data_folder() / name, *entry.folders]
+    return [*given, user_cache() / name, *entry.folders]
 
 
 def _find(entry: Entry, split: str, root: Path | str | None) -> Path | None:
@@ -263,15 +264,15 @@ def _pieces(file: BinaryIO | gzip.GzipFile) -> Iterator[bytes]:
 
 
 def _store_folder(name: str, root: Path | str | None) -> Path:
-    folder = data_folder() if root is None else Path(root).expanduser()
+    folder = user_cache() if root is None else Path(root).expanduser()
     # The system lets an administrator write anywhere: a folder that says nobody may is left alone.
     writable = folder.is_dir() and os.access(folder, os.W_OK) and folder.stat().st_mode & 0o222
-    return (folder if writable else data_folder()) / name
+    return (folder if writable else user_cache()) / name
 
 
 def _stored(name: str, split: str, root: Path | str | None) -> Path | None:
     """The newest store of a split, whatever files it was made of."""
-    folders = dict.fromkeys([_store_folder(name, root), data_folder() / name])
+    folders = dict.fromkeys([_store_folder(name, root), user_cache() / name])
     stores = [path for folder in folders for path in folder.glob(f"{split}-*.events")]
     return max(stores, key=lambda path: path.stat().st_mtime, default=None)
 
