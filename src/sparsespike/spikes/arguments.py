@@ -80,10 +80,10 @@ def described(value: Any) -> str:
     """What was found, for a message: arrays by type and shape, small things as they are written."""
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
     if shape is not None and dtype is not None and tuple(shape):
-        return f"{type(value).__name__} of {dtype} and shape {tuple(shape)}"
+        return f"{dtype} of shape {tuple(shape)}"
     if shape is not None and dtype is None:
         return f"{type(value).__name__} of shape {tuple(shape)}"
-    text = repr(value)
+    text = f"list {value}" if isinstance(value, list) else repr(value)
     return text if len(text) <= 80 else f"{type(value).__name__} {text[:60]}…"
 
 
