@@ -46,6 +46,9 @@ class Grid(NamedTuple):
     dt_us: int
 
 
+GRID = Grid(100, 1000)  # where nobody says another: the paper's on images
+
+
 class Binnable(Protocol):
     """What binning needs of a dataset; see `EventDataset`."""
 
