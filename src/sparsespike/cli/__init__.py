@@ -90,7 +90,7 @@ def _parser(argv: list[str]) -> argparse.ArgumentParser:
     add_train(commands, argv)
     add_evaluate(commands)
     add_bench(commands, argv)
-    add_data(commands)
+    add_data(commands, argv)
     add_info(commands)
     return parser
 

@@ -63,7 +63,8 @@ class Watch:
         self.told = False
         self._grid, self._augmented = grid, augmented
         self._in_time = False
-        self._n_events = self._n_late = self._n_busy = self._n_wholly = 0
+        self._n_events = self._n_late = self._n_samples = self._n_busy = self._n_wholly = 0
+        self._steps: int | None = None  # that hold 99 % of the dataset's events, once it was asked
 
     def check(self, dataset: Source, index: NDArray[np.int64], spikes: Spikes) -> None:
         """Raises a ValueError if recordings seem to count their times from elsewhere than their start.
@@ -108,10 +109,17 @@ class Watch:
         else:
             self._n_late += spikes.n_late
             self._n_events += spikes.n_spikes + spikes.n_clamped + spikes.n_late
+            self._n_samples += len(spikes)
             n_events, n_late = self._n_events, self._n_late
             of = f"the {n_events:,} events so far"
         if n_late <= MOST_LATE * n_events:
             return None
+        # A few batches may have more by chance: then the whole epoch decides.
+        if kept is None and self._n_samples < len(dataset):
+            if self._steps is None:
+                self._steps = steps_that_hold(dataset, self._grid, HELD)
+            if self._steps <= self._grid.steps:
+                return None
         self.told = True
         return advice(dataset, self._grid, n_late / n_events, of)
 
@@ -125,7 +133,9 @@ def advice(dataset: Source, grid: Grid, share: float, of: str) -> str:
     """How many events are late, and how many steps would hold 99 % of them."""
     dt = grid.dt_us / MICROSECONDS
     steps = max(steps_that_hold(dataset, grid, HELD), grid.steps + 1)
-    longer = -(-steps * grid.dt_us // grid.steps) / MICROSECONDS
+    # A step is as long as its number times dt or, rounded to the nearest, half a step less.
+    half = dataset.about.rounding == "nearest"
+    longer = -((half - 2 * steps) * grid.dt_us // (2 * grid.steps - half)) / MICROSECONDS
     return (
         f"{dataset.about.name}: {share:.1%} of {of} come at step {grid.steps} or later and are "
         f"dropped (steps={grid.steps}, dt={dt:g} s); steps={steps} would hold {HELD:.0%} of them, as would "

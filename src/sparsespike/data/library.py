@@ -47,6 +47,18 @@ class Entry:
     advice: str = ""
 
 
+class OutOfReach(FileNotFoundError):
+    """The files of a dataset are found nowhere and cannot be fetched; the text says what to do.
+
+    Attributes:
+        why: they could not be fetched.
+    """
+
+    def __init__(self, message: str, why: str) -> None:
+        super().__init__(message)
+        self.why = why
+
+
 class Listing(NamedTuple):
     """One line of `sparsespike data list`."""
 
@@ -215,16 +227,31 @@ def _fetch(entry: Entry, root: Path | str | None, download: bool) -> Path:
             return target
     except OSError as error:
         why = str(error)
-    places = ", ".join(map(str, _folders(entry, root)))
-    wanted = ", ".join(
-        f"{file.name} ({file.addresses[0]})" if file.addresses else file.name
-        for file in source.files
-    )
+    wanted = ", ".join(file.name for file in source.files)
     other = f"{entry.advice}, or " if entry.advice else ""
-    raise FileNotFoundError(
-        f"{source.name} is not in {places}, nor to be had ({why}): {other}put {wanted} "
-        f"(see {source.homepage}) into {target}"
+    raise OutOfReach(
+        f"{source.name}: expected its files in {target}, found none there or anywhere else it looks, and "
+        f"could not fetch them ({why}): {other}put {wanted} into {target}; "
+        "`sparsespike data get --help` has the addresses",
+        why,
     )
+
+
+def addresses() -> str:
+    """For each dataset its files, where they are to be had, and its homepage; lines of text."""
+    lines = []
+    for entry in _ENTRIES:
+        source = entry.source
+        if source is catalogue.FASHION_SAMPLE:  # part of the package
+            continue
+        lines.append(f"{source.name}: {source.homepage}")
+        if entry.advice:
+            lines.append(f"  {entry.advice}")
+        lines.extend(
+            f"  {file.name}  {file.addresses[0] if file.addresses else '(by browser)'}"
+            for file in source.files
+        )
+    return "\n".join(lines)
 
 
 def _check(path: Path, file: File) -> None:
