@@ -20,7 +20,7 @@ from sparsespike.data.dataset import EventDataset
 from sparsespike.data.download import fetch
 from sparsespike.data.source import File, Source
 from sparsespike.folders import user_cache
-from sparsespike.spikes.arguments import nearest
+from sparsespike.spikes.arguments import described, nearest
 
 MOST_BYTES = 2**37  # of a file whose size nobody states: more than any of these datasets
 PIECE = 2**20
@@ -92,7 +92,7 @@ ENTRIES = {entry.source.name: entry for entry in _ENTRIES}
 
 
 def load(
-    name: str, split: str = "train", root: Path | str | None = None, download: bool = True
+    name: str | Path, split: str = "train", root: Path | str | None = None, download: bool = True
 ) -> EventDataset:
     """Loads a dataset by name, as events; recordings are converted the first time.
 
@@ -107,7 +107,9 @@ def load(
         ValueError: if the name or the split is unknown, or a file is damaged.
         OSError: if the files are not in reach, saying what to do.
     """
-    if "/" in name or os.sep in name:
+    if not isinstance(name, str | Path):
+        raise ValueError(f"name: expected a name or a path, found {described(name)}")
+    if isinstance(name, Path) or "/" in name or os.sep in name:
         return EventDataset.open(Path(name).expanduser() / f"{split}.events")
     entry = _entry(name)
     splits = list(entry.source.splits)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Self
+from typing import Self, SupportsFloat, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,7 +103,7 @@ class Parts:
                 )
         return self._part(self._sample, (*self._transforms, *transforms), self.grid)
 
-    def split(self, share: float, seed: int) -> tuple[Self, Self]:
+    def split(self, share: SupportsFloat, seed: SupportsIndex) -> tuple[Self, Self]:
         """(training, validation): disjoint, each class in proportion, in this dataset's order.
 
         Args:
