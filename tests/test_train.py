@@ -52,7 +52,12 @@ def test_a_run_writes_its_files(tmp_path):
         assert len(line["layers"]) == 2
         assert line["samples_per_second"] > 0
         assert line["warnings"] == []
-    assert listener.text.count("\n") == 2  # one line per epoch where there is no terminal
+    assert listener.text.count("\n") == 3  # one line per epoch where there is no terminal
+    assert listener.text.startswith("training events: ")
+    assert "2.24% late (step 40 or later, dropped) and 0.00% merged" in listener.text
+    assert "would hold 99% of them" in listener.text
+    assert result["events"]["late"] == pytest.approx(0.0224, abs=1e-4)
+    assert result["test"]["n_late"] > 0
     assert "epoch   1/2  loss 2." in listener.text
 
 

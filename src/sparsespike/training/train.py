@@ -119,13 +119,12 @@ def train(
 def _told_events(loader: EventLoader, progress: Progress) -> dict[str, Any]:
     """What becomes of the training samples' events, before they are augmented; told, and for the result."""
     counts = loader.dataset.count(loader.steps, loader.dt)
+    advice = late.told(loader.dataset, loader.grid, counts)
     progress.note(
         f"training events: {counts.n_events:,}, of which {counts.late:.2%} late (step "
         f"{loader.steps} or later, dropped) and {counts.merged:.2%} merged (same step and unit)"
+        f"{'' if advice is None else f'; {advice}'}"
     )
-    advice = late.told(loader.dataset, loader.grid, counts)
-    if advice is not None:
-        progress.note(f"warning: {advice}")
     loader.watch.told = True
     return {"n_events": counts.n_events, "late": counts.late, "merged": counts.merged}
 
