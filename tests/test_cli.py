@@ -65,7 +65,7 @@ def test_train_overrides_the_recipe_and_ends_with_a_table(run, capsys):
     for row in ("test accuracy", "layer 2 activity / spike rate", "training speed", "peak memory"):
         assert row in out
     assert "of 150 samples" in out
-    assert err.count("\n") == 2
+    assert err.count("\n") == 3
     stored = recipes.from_dict(checkpoint.read_json(run / "run.json")["recipe"])
     expected = {"hidden": (20, 15), "b_th": 0.3, "steps": 40, "batch_size": 64, "epochs": 2}
     assert {key: getattr(stored, key) for key in expected} == expected
