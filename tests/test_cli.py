@@ -341,3 +341,19 @@ def test_an_unforeseen_error_is_one_line_and_a_traceback_on_request(capsys, monk
     monkeypatch.setenv("SPARSESPIKE_TRACEBACK", "1")
     with pytest.raises(RuntimeError):
         main(["data", "list"])
+
+
+def test_a_score_is_named_after_its_split(run, capsys):
+    capsys.readouterr()
+    assert main(["evaluate", str(run), "--split", "train"]) == 0
+    out = capsys.readouterr().out
+    assert "train accuracy" in out
+    assert "test" not in out
+
+
+def test_help_of_data_get_has_the_addresses(capsys):
+    with pytest.raises(SystemExit):
+        main(["data", "get", "--help"])
+    out = capsys.readouterr().out
+    assert "apt-get install dataset-fashion-mnist" in out
+    assert out.count("https://") > 10
