@@ -66,7 +66,7 @@ def test_train_overrides_the_recipe_and_ends_with_a_table(run, capsys):
     for row in ("test accuracy", "layer 2 activity / spike rate", "training speed", "peak memory"):
         assert row in out
     assert "of 150 samples" in out
-    assert err.count("\n") == 2
+    assert err.count("\n") == 3
     stored = recipes.from_dict(checkpoint.read_json(run / "run.json")["recipe"])
     expected = {"hidden": (20, 15), "b_th": 0.3, "steps": 40, "batch_size": 64, "epochs": 2}
     assert {key: getattr(stored, key) for key in expected} == expected
@@ -343,3 +343,19 @@ def test_an_unforeseen_error_is_one_line_and_a_traceback_on_request(capsys, monk
     monkeypatch.setenv("SPARSESPIKE_TRACEBACK", "1")
     with pytest.raises(RuntimeError):
         main(["data", "list"])
+
+
+def test_a_score_is_named_after_its_split(run, capsys):
+    capsys.readouterr()
+    assert main(["evaluate", str(run), "--split", "train"]) == 0
+    out = capsys.readouterr().out
+    assert "train accuracy" in out
+    assert "test" not in out
+
+
+def test_help_of_data_get_has_the_addresses(capsys):
+    with pytest.raises(SystemExit):
+        main(["data", "get", "--help"])
+    out = capsys.readouterr().out
+    assert "apt-get install dataset-fashion-mnist" in out
+    assert out.count("https://") > 10

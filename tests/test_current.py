@@ -59,7 +59,7 @@ def test_currents_of_one_shape_add_and_others_are_refused():
     assert len(sum([current, current, current]).terms) == 3  # pyright: ignore[reportAttributeAccessIssue]
     with pytest.raises(ValueError, match=r"current: expected shape .* to add, found"):
         current + connected(12, 8)(spikes)
-    with pytest.raises(ValueError, match="current: expected dtype torch.float64 to add"):
+    with pytest.raises(ValueError, match=r"current: expected dtype torch\.float64 to add"):
         current + ss.Linear(12, 7)(spikes.detach())
     for other in (torch.zeros(1), 3, None):
         with pytest.raises(ValueError, match="current: expected a Current to add, found"):

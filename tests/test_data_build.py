@@ -71,7 +71,9 @@ def test_other_arrays_are_refused():
     events = np.zeros(2, [(name, float) for name in "xypt"])
     with pytest.raises(ValueError, match="events 0: p: expected integers, found float64"):
         EventDataset.from_events([events], [0], sensor=CAMERA, n_classes=1)
-    with pytest.raises(ValueError, match="offset: expected 3 entries"):
+    with pytest.raises(
+        ValueError, match="label: expected 1 integers, one for each sample, found 2 labels"
+    ):
         EventDataset.from_events([events[:0].astype(XYPT)], [0, 1], sensor=CAMERA, n_classes=2)
 
 

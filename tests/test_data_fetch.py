@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sparsespike import data
+from sparsespike import data, folders
 from sparsespike.data import download, encoders, library
 from sparsespike.data.catalogue import FASHION_MNIST, MNIST
 from sparsespike.data.library import ENTRIES
@@ -132,8 +132,8 @@ def test_listing_tells_what_is_present(places):
 @pytest.mark.parametrize("relative", ["", "cache"])
 def test_a_relative_cache_folder_is_ignored(monkeypatch, relative):
     monkeypatch.setenv("XDG_CACHE_HOME", relative)
-    assert download.data_folder().is_absolute()
-    assert download.data_folder().name == "sparsespike"
+    assert folders.user_cache().is_absolute()
+    assert folders.user_cache().name == "sparsespike"
 
 
 # ---- contents ----------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -67,7 +69,7 @@ def test_lists_are_rows_of_sample_and_step():
 @pytest.mark.parametrize(
     ("dense", "message"),
     [
-        (torch.zeros(2, 3), r"dense: expected a 3-D tensor of 0 and 1, found \(2, 3\)"),
+        (torch.zeros(2, 3), r"dense: expected a 3-D tensor of 0 and 1, found .* \(2, 3\)"),
         ([[[0.0]]], "dense: expected a 3-D tensor of 0 and 1, found list"),
         (torch.full((1, 2, 3), 0.5), "dense: expected only 0 and 1"),
         (torch.full((1, 2, 3), float("nan")), "dense: expected only 0 and 1"),
@@ -219,7 +221,7 @@ def test_large_batches_keep_their_indices_apart():
     ],
 )
 def test_from_events_refuses(name, index, message):
-    events = {key: torch.tensor([0, 1]) for key in ("sample", "step", "unit")}
+    events: dict[str, Any] = {key: torch.tensor([0, 1]) for key in ("sample", "step", "unit")}
     events[name] = torch.tensor(index)
     with pytest.raises(ValueError, match=message):
         Spikes.from_events(**events, shape=(2, 3, 4))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -116,3 +118,73 @@ def test_activity_starts_silent_neurons_that_come_into_the_band():
     assert leaf.grad is not None
     assert leaf.grad[0, 1, 0].item() == pytest.approx(-2 * 100 / 2 * 1e-3)  # more spikes: less cost
     assert int((leaf.grad != 0).sum()) == 1
+
+
+def test_labels_may_be_any_integers():
+    potential = torch.randn(3, 2, 4, dtype=torch.float64)
+    expected = ss.losses.cross_entropy(potential, torch.tensor([3, 0, 1]))
+    assert float(expected) > 0
+    for label in (
+        torch.tensor([3, 0, 1], dtype=torch.int32),
+        torch.tensor([3, 0, 1], dtype=torch.uint8),
+        np.array([3, 0, 1], np.int16),
+        [3, 0, 1],
+    ):
+        assert torch.equal(ss.losses.cross_entropy(potential, label), expected)
+
+
+WRONG_LABELS = {
+    "one_too_few": (torch.tensor([0]), r"2 labels, one per sample, found \(1,\)"),
+    "one_hot": (torch.eye(2, dtype=torch.int64), r"2 labels, one per sample, found \(2, 2\)"),
+    "scalar": (0, r"2 labels, one per sample, found \(\)"),
+    "float": (torch.zeros(2), "integers, found torch.float32"),
+    "bool": (torch.zeros(2, dtype=torch.bool), "integers, found torch.bool"),
+    "float_array": (np.zeros(2), "2 labels, one per sample, found float64 of shape"),
+    "none": (None, "2 labels, one per sample, found None"),
+    "text": ("ab", "2 labels, one per sample, found 'ab'"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_LABELS)
+def test_other_labels_are_refused_by_name(name):
+    label, found = WRONG_LABELS[name]
+    with pytest.raises(ValueError, match=f"^label: expected {found}"):
+        ss.losses.cross_entropy(POTENTIAL[:2], label)
+
+
+@pytest.mark.parametrize("label", [[0, 9], [-100, 0]])
+def test_labels_out_of_range_are_refused(label):
+    n_class = POTENTIAL.shape[2]
+    with pytest.raises(ValueError, match=rf"^label: expected labels in \[0, {n_class}\), found"):
+        ss.losses.cross_entropy(POTENTIAL[:2], torch.tensor(label))
+
+
+SPIKES = ss.Spikes.from_dense(torch.ones(2, 3, 4))
+
+
+@pytest.mark.parametrize("potential", [SPIKES, None, np.zeros((2, 3, 4)), 1.0, [SPIKES]])
+def test_what_is_no_potential_is_refused_by_name(potential):
+    for use in (ss.losses.logits, lambda x: ss.losses.cross_entropy(x, torch.tensor([0, 1]))):
+        with pytest.raises(ValueError, match=r"^potential: expected \(B, T, C\)"):
+            use(potential)
+    with pytest.raises(
+        ValueError, match=r"potential: expected floating numbers, found torch.int64"
+    ):
+        ss.losses.logits(torch.zeros(2, 3, 4, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("spikes", [POTENTIAL, None, [SPIKES], np.zeros((2, 3, 4))])
+def test_activity_of_what_is_no_spikes_is_refused(spikes):
+    with pytest.raises(ValueError, match=r"^spikes: expected Spikes"):
+        ss.losses.activity(spikes)
+
+
+@pytest.mark.parametrize("name", ["upper", "upper_weight", "lower", "lower_weight"])
+def test_numbers_of_activity(name):
+    plain = ss.losses.activity(SPIKES, **{name: 2.0})
+    value: Any
+    for value in (np.float32(2), torch.tensor(2), 2):
+        assert torch.equal(ss.losses.activity(SPIKES, **{name: value}), plain)
+    for value in (-1.0, math.nan, math.inf, "1", None, torch.ones(2), True):
+        with pytest.raises(ValueError, match=f"^{name}: expected a finite number >= 0, found"):
+            ss.losses.activity(SPIKES, **{name: value})

@@ -52,7 +52,12 @@ def test_a_run_writes_its_files(tmp_path):
         assert len(line["layers"]) == 2
         assert line["samples_per_second"] > 0
         assert line["warnings"] == []
-    assert listener.text.count("\n") == 2  # one line per epoch where there is no terminal
+    assert listener.text.count("\n") == 3  # one line per epoch where there is no terminal
+    assert listener.text.startswith("training events: ")
+    assert "2.24% late (step 40 or later, dropped) and 0.00% merged" in listener.text
+    assert "would hold 99% of them" in listener.text
+    assert result["events"]["late"] == pytest.approx(0.0224, abs=1e-4)
+    assert result["test"]["n_late"] > 0
     assert "epoch   1/2  loss 2." in listener.text
 
 
@@ -130,10 +135,13 @@ def test_out_of_reach_the_embedded_sample_is_used_and_said_in_one_line(tmp_path,
     listener = Listener()
     recipe = dataclasses.replace(QUICK, dataset="fashion-mnist", epochs=1)
     result = train(recipe, tmp_path / "run", progress=listener)
-    said = listener.text.splitlines()[0]
-    told = "fashion-mnist is out of reach, going on with the embedded fashion-mnist-sample: "
-    assert said.startswith(told)
-    assert "no answer within 5 seconds" in said
+    missing, going_on = listener.text.splitlines()[:2]
+    told = "fashion-mnist is not on this machine, and could not be fetched: "
+    assert missing == f"{told}example.org: no answer within 5 seconds"
+    assert going_on == (
+        "going on with the embedded fashion-mnist-sample; "
+        "for the whole: sparsespike data get fashion-mnist"
+    )
     assert result["dataset"] == "fashion-mnist-sample"
     assert train(recipe, tmp_path / "run", resume=True, progress=Listener()) == result
     monkeypatch.setattr(data, "available", lambda: ["fashion-mnist"])

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sparsespike.neurons.lif import LIF
     from sparsespike.neurons.neuron import Neuron
     from sparsespike.neurons.readout import Readout
+    from sparsespike.neurons.silence import SilenceWarning
     from sparsespike.neurons.surrogates import (
         ATan,
         Boxcar,
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
         Triangle,
     )
     from sparsespike.spikes.spikes import Spikes
-    from sparsespike.warning import SilenceWarning
 
 __version__ = "0.1.0"
 
@@ -64,7 +64,7 @@ _HOMES = {
     "Network": "network",
     "Current": "connections.current",
     "Linear": "connections.linear",
-    "SilenceWarning": "warning",
+    "SilenceWarning": "neurons.silence",
     "LIF": "neurons.lif",
     "Neuron": "neurons.neuron",
     "Readout": "neurons.readout",

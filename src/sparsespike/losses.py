@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from sparsespike import ops
+from sparsespike.spikes.arguments import at_least, described
 from sparsespike.spikes.spikes import Spikes
 
 Reduce = Literal["max", "sum", "mean", "last"]
@@ -28,8 +32,12 @@ def logits(potential: Tensor, reduce: Reduce = "max") -> Tensor:
     Raises:
         ValueError: if `reduce` is unknown or `potential` is not 3-D.
     """
-    if potential.dim() != 3:
-        raise ValueError(f"potential: expected (B, T, C), found {tuple(potential.shape)}")
+    if not isinstance(potential, Tensor) or potential.dim() != 3:
+        readout = ", of a network that ends in a Readout" if isinstance(potential, Spikes) else ""
+        found = tuple(potential.shape) if isinstance(potential, Tensor) else described(potential)
+        raise ValueError(f"potential: expected (B, T, C){readout}, found {found}")
+    if not potential.is_floating_point():
+        raise ValueError(f"potential: expected floating numbers, found {potential.dtype}")
     if reduce == "max":
         return potential.max(1).values
     if reduce == "sum":
@@ -41,26 +49,25 @@ def logits(potential: Tensor, reduce: Reduce = "max") -> Tensor:
     raise ValueError(f'reduce: expected "max", "sum", "mean" or "last", found {reduce!r}')
 
 
-def cross_entropy(potential: Tensor, label: Tensor, reduce: Reduce = "max") -> Tensor:
+def cross_entropy(
+    potential: Tensor, label: Tensor | NDArray[Any] | Sequence[int], reduce: Reduce = "max"
+) -> Tensor:
     """Log-softmax and negative log-likelihood of the pooled potential, batch mean.
 
     Args:
         potential: (B, T, C), float.
-        label: (B,), int64 in [0, C).
+        label: (B,), integers in [0, C): a tensor, an array or a list.
         reduce: how time is pooled, see `logits`.
 
     Returns:
         Scalar.
 
     Raises:
-        ValueError: if a shape is wrong or `reduce` is unknown.
+        ValueError: if a shape is wrong, labels are no integers or, on the CPU, out of range, or
+            `reduce` is unknown.
     """
     pooled = logits(potential, reduce)
-    if label.shape != pooled.shape[:1]:
-        raise ValueError(
-            f"label: expected {pooled.shape[0]} labels, one per sample, found {tuple(label.shape)}"
-        )
-    return functional.cross_entropy(pooled, label)
+    return functional.cross_entropy(pooled, _checked_label(label, pooled))
 
 
 def activity(
@@ -87,9 +94,41 @@ def activity(
 
     Returns:
         Scalar.
+
+    Raises:
+        ValueError: if `spikes` are none, or a number is negative, infinite or NaN.
     """
+    if not isinstance(spikes, Spikes):
+        many = ", of one layer" if isinstance(spikes, list | tuple) else ""
+        raise ValueError(f"spikes: expected Spikes{many}, found {described(spikes)}")
+    upper, upper_weight = at_least("upper", upper, 0), at_least("upper_weight", upper_weight, 0)
+    lower, lower_weight = at_least("lower", lower, 0), at_least("lower_weight", lower_weight, 0)
     count = ops.count(spikes)  # (B, N)
     return _Activity.apply(count, upper, upper_weight, lower, lower_weight)
+
+
+def _checked_label(label: Any, pooled: Tensor) -> Tensor:
+    """(B,) int64 labels, for logits (B, C)."""
+    n_batch, n_class = pooled.shape
+    expected = f"{n_batch} labels, one per sample"
+    found = label
+    if not isinstance(label, Tensor):
+        try:
+            label = torch.as_tensor(np.asarray(label).astype(np.int64, casting="same_kind"))
+        except (TypeError, ValueError, RuntimeError):
+            raise ValueError(f"label: expected {expected}, found {described(found)}") from None
+        label = label.to(pooled.device)
+    if label.shape != (n_batch,):
+        raise ValueError(f"label: expected {expected}, found {tuple(label.shape)}")
+    if label.dtype == torch.bool or label.is_floating_point() or label.is_complex():
+        raise ValueError(f"label: expected integers, found {label.dtype}")
+    label = label.to(torch.int64)
+    # A GPU checks the range itself, and nobody waits for it.
+    if label.device.type == "cpu" and n_batch and not torch.compiler.is_compiling():
+        low, high = int(label.min()), int(label.max())
+        if low < 0 or high >= n_class:
+            raise ValueError(f"label: expected labels in [0, {n_class}), found {low} to {high}")
+    return label
 
 
 class _Activity(torch.autograd.Function):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
 from itertools import pairwise
@@ -14,10 +13,10 @@ from sparsespike.backends import BACKENDS, use_backend
 from sparsespike.connections.current import Current
 from sparsespike.connections.linear import Linear
 from sparsespike.neurons.neuron import Neuron
+from sparsespike.neurons.silence import warn_of_few_steps
 from sparsespike.ops.module import Module
 from sparsespike.ops.uncompiled import uncompiled
 from sparsespike.spikes.spikes import Spikes
-from sparsespike.warning import SilenceWarning
 
 
 class Layer(Module):
@@ -188,13 +187,8 @@ class Network(nn.Sequential):
             The last layer's output: potential (B, T, C) of a `Readout`, `Spikes` of a `LIF`.
         """
         n_delay = sum(isinstance(layer, Layer) for layer in self)
-        if isinstance(spikes, Spikes) and spikes.shape[1] <= n_delay:
-            warnings.warn(
-                f"nothing of {spikes.shape[1]} steps comes through {n_delay} layers, each of which takes "
-                f"a step; give the input at least {n_delay + 1} steps",
-                SilenceWarning,
-                stacklevel=2,
-            )
+        if isinstance(spikes, Spikes):
+            warn_of_few_steps(spikes.shape[1], n_delay)
         hidden: list[Spikes] = []
         signal: Any = spikes
         for layer in self:

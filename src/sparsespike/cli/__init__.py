@@ -21,7 +21,7 @@ from sparsespike.cli.evaluate import add_evaluate
 from sparsespike.cli.info import add_info
 from sparsespike.cli.options import Parser, UsageError
 from sparsespike.cli.train import add_train
-from sparsespike.training.recipe import nearest
+from sparsespike.spikes.arguments import nearest
 
 # Set to anything, it shows the whole traceback of an error.
 TRACEBACK = "SPARSESPIKE_TRACEBACK"
@@ -90,7 +90,7 @@ def _parser(argv: list[str]) -> argparse.ArgumentParser:
     add_train(commands, argv)
     add_evaluate(commands)
     add_bench(commands, argv)
-    add_data(commands)
+    add_data(commands, argv)
     add_info(commands)
     return parser
 

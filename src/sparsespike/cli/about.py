@@ -14,9 +14,8 @@ import torch
 
 from sparsespike import __version__
 from sparsespike.backends import BACKENDS
-from sparsespike.compiling.folder import place
+from sparsespike.compiling.folder import place, user_cache
 from sparsespike.data import listing
-from sparsespike.data.download import data_folder
 
 
 def about() -> dict[str, Any]:
@@ -35,6 +34,6 @@ def about() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "backends": list(BACKENDS),
         "kernels": kernels and str(kernels),
-        "downloads": str(data_folder()),
+        "downloads": str(user_cache()),
         "data": {row.name: row.folder and str(row.folder) for row in listing()},
     }

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from sparsespike.data import Listing
 
 
-def add_data(commands: Any) -> None:
-    """Adds the command."""
+def add_data(commands: Any, argv: list[str]) -> None:
+    """Adds the command; `argv` only to know whether the help of `data get` is asked for."""
     epilog = (
         "examples:\n"
         "  sparsespike data list\n"
@@ -28,7 +28,11 @@ def add_data(commands: Any) -> None:
     actions = data.add_subparsers(title="commands", dest="action", metavar="COMMAND", required=True)
     listed = "list the datasets: size, samples, licence, folder"
     add_data_folder(add_command(actions, "list", listed, _list))
-    _add_named(actions, "get", "fetch a dataset into the data folder", _get)
+    get = _add_named(actions, "get", "fetch a dataset into the data folder", _get)
+    if argv[:2] == ["data", "get"] and {"-h", "--help"} & set(argv):
+        from sparsespike.data.library import addresses  # takes seconds: not for the other commands
+
+        get.epilog = f"files, to be put into ROOT/NAME where they cannot be fetched:\n{addresses()}"
     show = _add_named(actions, "show", "look at one sample, here or as a picture", _show)
     _add_split(show)
     show.add_argument(

@@ -21,7 +21,7 @@ def add_evaluate(commands: Any) -> None:
     evaluate = add_command(
         commands,
         "evaluate",
-        "score a trained network on every test sample",
+        "score a trained network on every sample of a split, test unless told otherwise",
         _evaluate,
         "examples:\n"
         "  sparsespike evaluate runs/fast\n"
@@ -70,4 +70,4 @@ def _evaluate(parsed: argparse.Namespace) -> None:
             f"{about['dataset']}, {parsed.split} samples: {about['checkpoint']} state, "
             f"{about['epoch']} epochs"
         )
-        print_table(score_table(title, score))
+        print_table(score_table(title, score, parsed.split))

@@ -14,7 +14,7 @@ import typing
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
-from sparsespike.training.recipe import nearest
+from sparsespike.spikes.arguments import nearest
 
 _METAVAR = {int: "N", float: "X", str: "NAME", Path: "PATH"}
 

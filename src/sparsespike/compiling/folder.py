@@ -39,6 +39,18 @@ class Place:
     refused: str = ""
 
 
+def user_cache() -> Path:
+    """`sparsespike` in the user's cache folder: kernels, downloads, stores, tables tuned on this machine."""
+    xdg = os.environ.get("XDG_CACHE_HOME", "")
+    if Path(xdg).is_absolute():  # the standard says to ignore a relative one
+        return Path(xdg) / "sparsespike"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData/Local") / "sparsespike"
+    if sys.platform == "darwin":
+        return Path.home() / "Library/Caches/sparsespike"
+    return Path.home() / ".cache/sparsespike"
+
+
 @lru_cache(maxsize=1)
 def place() -> Place:
     """The folder of this process: the first that can be written, else the first that can be read."""
@@ -67,7 +79,7 @@ def roots() -> list[Path]:
         return [Path(chosen).absolute() / "sparsespike"]
     found = [sources.PACKAGE / "__pycache__" / "kernels"]
     with contextlib.suppress(RuntimeError):  # of a user without a home, as containers have
-        found.insert(0, _user_cache() / "sparsespike" / "kernels")
+        found.insert(0, user_cache() / "kernels")
     return found
 
 
@@ -90,17 +102,6 @@ def prune(path: Path) -> None:
 def say_once(text: str) -> None:
     """Logs a warning, once in this process."""
     logger.warning(text)
-
-
-def _user_cache() -> Path:
-    xdg = os.environ.get("XDG_CACHE_HOME", "")
-    if Path(xdg).is_absolute():  # the standard says to ignore a relative one
-        return Path(xdg)
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData/Local")
-    if sys.platform == "darwin":
-        return Path.home() / "Library/Caches"
-    return Path.home() / ".cache"
 
 
 def _try_to_write(folder: Path) -> None:

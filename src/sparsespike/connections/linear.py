@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import operator
 import zlib
-from typing import Any
 
 import torch
 from torch import nn
@@ -14,6 +12,7 @@ from sparsespike import descriptions
 from sparsespike.connections.current import Connection, Current
 from sparsespike.descriptions import Term
 from sparsespike.ops.uncompiled import uncompiled
+from sparsespike.spikes.arguments import integer
 from sparsespike.spikes.spikes import Spikes
 
 
@@ -45,7 +44,7 @@ class Linear(Connection):
         device: torch.device | str | None = None,
     ) -> None:
         super().__init__()
-        n_in, n_out = _size("n_in", n_in), _size("n_out", n_out)
+        n_in, n_out = integer("n_in", n_in, 1), integer("n_out", n_out, 1)
         self.weight = nn.Parameter(torch.empty(n_out, n_in, dtype=dtype, device=device))
         self.bias = nn.Parameter(torch.empty(n_out, dtype=dtype, device=device)) if bias else None
         self.reset_parameters()
@@ -120,13 +119,3 @@ class Linear(Connection):
     def extra_repr(self) -> str:
         """Sizes, as shown by `print`."""
         return f"{self.n_in}, {self.n_out}, bias={self.bias is not None}"
-
-
-def _size(name: str, value: Any) -> int:
-    try:
-        size = operator.index(value)
-    except (TypeError, ValueError):
-        size = 0
-    if size < 1 or isinstance(value, bool):
-        raise ValueError(f"{name}: expected an integer >= 1, found {value!r}")
-    return size

@@ -12,7 +12,9 @@ from sparsespike.data.augment import (
     UnitJitter,
 )
 from sparsespike.data.binning import Counts
+from sparsespike.data.collate import collate, joined
 from sparsespike.data.dataset import EventDataset
+from sparsespike.data.late import LateEventsWarning
 from sparsespike.data.library import Listing, available, get, listing, load
 from sparsespike.data.loader import EventLoader
 from sparsespike.data.recordings import Recordings
@@ -28,6 +30,7 @@ __all__ = [
     "EventDrop",
     "EventLoader",
     "FoldPolarity",
+    "LateEventsWarning",
     "Listing",
     "OnePolarity",
     "Pool",
@@ -41,7 +44,9 @@ __all__ = [
     "UnitDrop",
     "UnitJitter",
     "available",
+    "collate",
     "get",
+    "joined",
     "listing",
     "load",
 ]

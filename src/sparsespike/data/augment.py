@@ -17,6 +17,7 @@ from sparsespike.compiling.compiled import compiled
 from sparsespike.data.encode import MICROSECONDS, move_times
 from sparsespike.data.recordings import Recordings, Sensor
 from sparsespike.data.transform import Transform, space
+from sparsespike.spikes.arguments import integer, number
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class EventDrop(Transform):
     share: float
 
     def __post_init__(self) -> None:
-        _check(self, 0 <= self.share < 1, "a share in [0, 1)")
+        _check(self, "share", "a share in [0, 1)", 1.0)
 
     def __call__(
         self, recordings: Recordings, sensor: Sensor, draw: np.random.Generator
@@ -53,7 +54,7 @@ class UnitDrop(Transform):
     share: float
 
     def __post_init__(self) -> None:
-        _check(self, 0 <= self.share < 1, "a share in [0, 1)")
+        _check(self, "share", "a share in [0, 1)", 1.0)
 
     def __call__(
         self, recordings: Recordings, sensor: Sensor, draw: np.random.Generator
@@ -79,7 +80,7 @@ class TimeJitter(Transform):
     sigma: float
 
     def __post_init__(self) -> None:
-        _check(self, 0 <= self.sigma < math.inf, "seconds >= 0")
+        _check(self, "sigma", "seconds >= 0")
 
     def __call__(
         self, recordings: Recordings, sensor: Sensor, draw: np.random.Generator
@@ -100,7 +101,7 @@ class TimeShift(Transform):
     distance: float
 
     def __post_init__(self) -> None:
-        _check(self, 0 <= self.distance < math.inf, "seconds >= 0")
+        _check(self, "distance", "seconds >= 0")
 
     def __call__(
         self, recordings: Recordings, sensor: Sensor, draw: np.random.Generator
@@ -121,7 +122,7 @@ class TimeStretch(Transform):
     share: float
 
     def __post_init__(self) -> None:
-        _check(self, 0 <= self.share < 1, "a share in [0, 1)")
+        _check(self, "share", "a share in [0, 1)", 1.0)
 
     def __call__(
         self, recordings: Recordings, sensor: Sensor, draw: np.random.Generator
@@ -142,7 +143,7 @@ class UnitJitter(Transform):
     sigma: float
 
     def __post_init__(self) -> None:
-        _check(self, 0 <= self.sigma < math.inf, "units >= 0")
+        _check(self, "sigma", "units >= 0")
 
     def __call__(
         self, recordings: Recordings, sensor: Sensor, draw: np.random.Generator
@@ -175,7 +176,7 @@ class Shift(Transform):
     distance: int
 
     def __post_init__(self) -> None:
-        _check(self, type(self.distance) is int and self.distance >= 0, "a whole number >= 0")
+        object.__setattr__(self, "distance", integer("Shift", self.distance, 0))
 
     def __call__(
         self, recordings: Recordings, sensor: Sensor, draw: np.random.Generator
@@ -194,9 +195,13 @@ class Shift(Transform):
         return recordings.mapped(np.where(on, table, -1).astype(np.int32), row.reshape(-1))
 
 
-def _check(transform: Any, holds: bool, expected: str) -> None:
-    if not holds:
-        raise ValueError(f"{type(transform).__name__}: expected {expected}, found {transform}")
+def _check(transform: Any, name: str, expected: str, below: float = math.inf) -> None:
+    """Makes the number of a transform Python's own, or raises a ValueError unless in [0, below)."""
+    what = type(transform).__name__
+    value = number(what, getattr(transform, name), expected)
+    if not 0 <= value < below:
+        raise ValueError(f"{what}: expected {expected}, found {value}")
+    object.__setattr__(transform, name, value)
 
 
 def _at(

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sparsespike.data import rows
 from sparsespike.data.encode import microseconds
 from sparsespike.data.rows import Rows
-
-if TYPE_CHECKING:
-    from sparsespike.data.dataset import EventDataset
+from sparsespike.spikes.arguments import integer
 
 # A dataset is binned once and kept where that takes at most this much; a larger one is binned batch
 # by batch, so that memory does not grow with the store. The paper's grids take: Fashion-MNIST 61 MiB,
@@ -29,6 +28,16 @@ class Counts(NamedTuple):
     n_clamped: int  # shared their (sample, step, unit) with another event, and are merged into it
     n_late: int  # came at step T or later, and are dropped
 
+    @property
+    def late(self) -> float:
+        """Share of the events that come at step T or later."""
+        return self.n_late / max(1, self.n_events)
+
+    @property
+    def merged(self) -> float:
+        """Share of the events in time that are merged into another of the same step and unit."""
+        return self.n_clamped / max(1, self.n_events - self.n_late)
+
 
 class Grid(NamedTuple):
     """Time steps: how many, and how long in microseconds."""
@@ -37,15 +46,31 @@ class Grid(NamedTuple):
     dt_us: int
 
 
+GRID = Grid(100, 1000)  # where nobody says another: the paper's on images
+
+
+class Binnable(Protocol):
+    """What binning needs of a dataset; see `EventDataset`."""
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes that a binning of all of it takes at most."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def binned(self, index: NDArray[np.int64], grid: Grid, *, small: bool = False) -> Rows:
+        """The rows of some samples."""
+        ...
+
+
 def checked_grid(steps: int, dt: float) -> Grid:
     """A grid of time.
 
     Raises:
         ValueError: if `steps` is no integer >= 1 or `dt` no whole number of microseconds.
     """
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-        raise ValueError(f"steps: expected an integer >= 1, found {steps!r}")
-    return Grid(steps, microseconds(dt))
+    return Grid(integer("steps", steps, 1), microseconds(dt))
 
 
 class Kept:
@@ -54,7 +79,7 @@ class Kept:
     def __init__(self) -> None:
         self._binned: tuple[Grid, Rows] | None = None
 
-    def rows(self, dataset: EventDataset, grid: Grid) -> Rows | None:
+    def rows(self, dataset: Binnable, grid: Grid) -> Rows | None:
         """All samples binned, kept until another grid is asked for; None for a large dataset."""
         n_bytes = dataset.n_bytes
         if n_bytes + 4 * grid.steps * len(dataset) > BINNED_BYTES:
@@ -68,7 +93,7 @@ class Kept:
         return binned[1]
 
 
-def passes(dataset: EventDataset, grid: Grid, small: bool = False) -> Iterator[Rows]:
+def passes(dataset: Binnable, grid: Grid, small: bool = False) -> Iterator[Rows]:
     """All samples binned, some at a time; see `rows.binned` for `small`."""
     for start in range(0, max(1, len(dataset)), SAMPLES_PER_PASS):
         index = np.arange(start, min(start + SAMPLES_PER_PASS, len(dataset)))

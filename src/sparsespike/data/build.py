@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
@@ -16,9 +15,15 @@ from sparsespike.data import store, tonic
 from sparsespike.data.encode import Rounding, microseconds
 from sparsespike.data.formats import camera, hdf5, table
 from sparsespike.data.formats.table import TimeUnit
-from sparsespike.data.recordings import Recordings, checked_sensor, joined
+from sparsespike.data.recordings import Recordings, checked_label, checked_sensor, joined
 from sparsespike.data.store import About
 from sparsespike.data.tonic import TonicDataset
+from sparsespike.spikes.arguments import described, integer, items
+
+# Where the times of a recording count from: "recording", as they are given, 0 being its start; or
+# "first-event", its own first event, whatever they are given as: absolute time stamps, or those of a
+# session with many recordings.
+Origin = Literal["recording", "first-event"]
 
 
 class Building:
@@ -39,6 +44,7 @@ class Building:
         n_classes: int,
         name: str = "events",
         rounding: Rounding = "floor",
+        origin: Origin = "recording",
         licence: str = "",
         citation: str = "",
         sensor: Sequence[int] = (),
@@ -53,6 +59,7 @@ class Building:
             offset: (n + 1,) integers from 0 to n_events, never descending.
             label: (n,) integers in [0, n_classes).
             n_units, n_classes, name, rounding, licence, citation, sensor, classes: see `About`.
+            origin: where a recording's times count from, see `Origin`.
             meta: (n,) integers by name, what else is known of each sample: its speaker, say.
 
         Raises:
@@ -68,7 +75,7 @@ class Building:
             np.asarray(label),
             {name: np.asarray(values) for name, values in (meta or {}).items()},
         )
-        return cls(store.narrowed(given, about), about)
+        return cls(_made(given, about, origin), about)
 
     @classmethod
     def from_events(
@@ -80,6 +87,7 @@ class Building:
         n_classes: int,
         name: str = "events",
         rounding: Rounding = "floor",
+        origin: Origin = "recording",
     ) -> Self:
         """A dataset of structured arrays, one a sample.
 
@@ -89,48 +97,61 @@ class Building:
             label: of each, in [0, n_classes).
             sensor: (polarities, height, width) or (units,); x < width, y < height, p < polarities.
             n_classes, name, rounding: see `About`.
+            origin: where a recording's times count from, see `Origin`.
 
         Raises:
             ValueError: naming the sample, what was expected and what was found.
         """
         sizes = checked_sensor(sensor)
         about = About(name, math.prod(sizes), n_classes, rounding, sensor=sizes)
-        return cls(store.narrowed(tonic.flattened(events, label, sizes), about), about)
+        events = items("events", events, "a list of structured arrays, one a sample")
+        label = checked_label(label, len(events))
+        return cls(_made(tonic.flattened(events, label, sizes), about, origin), about)
 
     @classmethod
     def from_dense(
         cls,
-        spikes: Tensor,
+        spikes: Tensor | NDArray[Any],
         label: Sequence[int] | NDArray[Any],
         *,
         n_classes: int,
         dt: float = 1e-3,
         name: str = "events",
+        origin: Origin = "recording",
     ) -> Self:
         """A dataset of binned spikes: an event at the start of each step that holds one.
 
         Args:
-            spikes: (n, T, N) of 0 and 1.
+            spikes: (n, T, N) of 0 and 1, tensor or array.
             label: of each sample, in [0, n_classes).
             n_classes, name: see `About`.
             dt: time step, seconds, a whole number of microseconds.
+            origin: where a recording's times count from, see `Origin`.
 
         Raises:
             ValueError: naming the argument that breaks one of these rules.
         """
-        if spikes.dim() != 3 or not bool(((spikes == 0) | (spikes == 1)).all()):
-            found = f"{spikes.dtype} of shape {tuple(spikes.shape)}"
-            raise ValueError(f"spikes: expected 0 and 1 of shape (n, T, N), found {found}")
-        sample, step, unit = torch.nonzero(spikes, as_tuple=True)
-        offset = torch.searchsorted(sample, torch.arange(len(spikes) + 1))
+        dense = spikes.detach().cpu().numpy() if isinstance(spikes, Tensor) else spikes
+        if (
+            not isinstance(dense, np.ndarray)
+            or dense.ndim != 3
+            or dense.dtype.kind not in "biuf"
+            or not bool(((dense == 0) | (dense == 1)).all())
+        ):
+            raise ValueError(
+                f"spikes: expected 0 and 1 of shape (n, T, N), found {described(spikes)}"
+            )
+        label = checked_label(label, len(dense))
+        sample, step, unit = np.nonzero(dense)
         return cls.from_arrays(
-            unit.numpy(),
-            step.numpy() * microseconds(dt),
-            offset.numpy(),
-            np.asarray(label),
-            n_units=spikes.shape[2],
+            unit,
+            step * microseconds(dt),
+            np.searchsorted(sample, np.arange(len(dense) + 1)),
+            label,
+            n_units=dense.shape[2],
             n_classes=n_classes,
             name=name,
+            origin=origin,
         )
 
     @classmethod
@@ -141,6 +162,7 @@ class Building:
         name: str | None = None,
         n_classes: int | None = None,
         rounding: Rounding = "floor",
+        origin: Origin = "recording",
     ) -> Self:
         """A dataset of Tonic, read whole into memory; `save` keeps it.
 
@@ -150,6 +172,7 @@ class Building:
             name: of this dataset; None for the class name, in lower case.
             n_classes: C; None for as many as `dataset.classes` has, or else one more than the largest.
             rounding: see `About`.
+            origin: where a recording's times count from, see `Origin`.
 
         Raises:
             ValueError: naming the sample, what was expected and what was found.
@@ -165,6 +188,7 @@ class Building:
             n_classes=n_classes,
             name=name or type(dataset).__name__.lower(),
             rounding=rounding,
+            origin=origin,
         )
 
     @classmethod
@@ -175,6 +199,7 @@ class Building:
         n_units: int,
         name: str | None = None,
         rounding: Rounding = "nearest",
+        origin: Origin = "recording",
     ) -> Self:
         """A dataset of an HDF5 file in SHD's layout, read whole into memory.
 
@@ -183,6 +208,7 @@ class Building:
             n_units: N; units are in [0, N).
             name: of this dataset; None for the file's.
             rounding: see `About`.
+            origin: where a recording's times count from, see `Origin`.
 
         Raises:
             ValueError: naming the file, what was expected and what was found, if it is damaged or of
@@ -194,7 +220,7 @@ class Building:
         about = About(
             name or path.stem, n_units, contents.n_classes, rounding, classes=contents.classes
         )
-        return cls(store.narrowed(hdf5.read(path, n_units), about), about)
+        return cls(_made(hdf5.read(path, n_units), about, origin), about)
 
     @classmethod
     def from_csv(
@@ -206,6 +232,7 @@ class Building:
         time_unit: TimeUnit,
         name: str = "events",
         rounding: Rounding = "floor",
+        origin: Origin = "recording",
     ) -> Self:
         """A dataset of tables of text, one a sample: a time and a unit on each line.
 
@@ -213,14 +240,16 @@ class Building:
             files: (path, label) of each; see `formats.table`.
             n_units, n_classes, name, rounding: see `About`.
             time_unit: of the times in them, "s", "ms" or "us".
+            origin: where a recording's times count from, see `Origin`.
 
         Raises:
             ValueError: naming the file and the line, what was expected and what was found.
             OSError: if a file cannot be read.
         """
         about = About(name, n_units, n_classes, rounding)
-        read = [table.read(Path(f), n_units, label, time_unit=time_unit) for f, label in files]
-        return cls(store.narrowed(joined(read), about), about)
+        files = checked_files(files)
+        read = [table.read(f, n_units, label, time_unit=time_unit) for f, label in files]
+        return cls(_made(joined(read), about, origin), about)
 
     @classmethod
     def from_camera(
@@ -231,6 +260,7 @@ class Building:
         sensor: Sequence[int] | None = None,
         name: str = "events",
         rounding: Rounding = "floor",
+        origin: Origin = "recording",
     ) -> Self:
         """A dataset of files of event cameras, one a sample: .aedat4, .raw, .dat or .es.
 
@@ -240,14 +270,39 @@ class Building:
             files: (path, label) of each, at least one; see `formats.camera`.
             n_classes, name, rounding: see `About`.
             sensor: (2, height, width) of all; None for what the first file says.
+            origin: where a recording's times count from, see `Origin`.
 
         Raises:
             ValueError: naming the file, what was expected and what was found, or what is to be installed.
             OSError: if a file cannot be read.
         """
-        if not files:
+        given = checked_files(files)
+        if not given:
             raise ValueError("files: expected at least one (path, label), found none")
-        given = [(Path(path), label) for path, label in files]
         sizes = camera.sensor_of(given[0][0]) if sensor is None else checked_sensor(sensor)
         about = About(name, math.prod(sizes), n_classes, rounding, sensor=sizes)
-        return cls(store.narrowed(camera.read(given, sizes), about), about)
+        return cls(_made(camera.read(given, sizes), about, origin), about)
+
+
+def checked_files(files: Sequence[tuple[Path | str, int]]) -> list[tuple[Path, int]]:
+    """(path, label) of each file.
+
+    Raises:
+        ValueError: if `files` is no list of such pairs.
+    """
+    expected = "a list of (path, label)"
+    given = items("files", files, expected)
+    for pair in given:
+        if not (
+            isinstance(pair, tuple | list) and len(pair) == 2 and isinstance(pair[0], Path | str)
+        ):
+            raise ValueError(f"files: expected {expected}, found {described(pair)} in it")
+    return [(Path(path), integer("label", label, -(2**63), 2**63)) for path, label in given]
+
+
+def _made(given: Recordings, about: About, origin: Origin) -> Recordings:
+    """A user's recordings, checked, in the types of a store, their times counted from `origin`."""
+    if origin not in get_args(Origin):
+        raise ValueError(f"origin: expected 'recording' or 'first-event', found {origin!r}")
+    checked = store.narrowed(given, about)
+    return checked if origin == "recording" else store.narrowed(checked.from_first_event(), about)

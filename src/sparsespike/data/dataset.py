@@ -7,23 +7,29 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from sparsespike.data import binning, rows, store
-from sparsespike.data.binning import Counts, Grid, Kept, checked_grid
+from sparsespike.data.binning import GRID, Counts, Grid, Kept, checked_grid
 from sparsespike.data.build import Building
-from sparsespike.data.recordings import Index, Recordings, checked_index, stratified
+from sparsespike.data.encode import MICROSECONDS
+from sparsespike.data.late import LateEventsWarning, Watch
+from sparsespike.data.parts import Parts
+from sparsespike.data.recordings import Index, Recordings, checked_index
 from sparsespike.data.rows import Rows
 from sparsespike.data.store import About
 from sparsespike.data.tonic import AsTonic
 from sparsespike.data.transform import Transform, transformed
+from sparsespike.spikes.arguments import integer
 from sparsespike.spikes.lists import Lists
 from sparsespike.spikes.spikes import Spikes
 
@@ -32,8 +38,11 @@ from sparsespike.spikes.spikes import Spikes
 SAMPLES_AT_ONCE = 16
 
 
-class EventDataset(Building):
+class EventDataset(Building, Parts, Dataset[tuple[Spikes, int]]):
     """Labelled recordings of events; see `data.build` for the ways to one, and `data.load`.
+
+    It is a dataset of `torch.utils.data` as well: `dataset[i]` gives (spikes, label) of one sample, binned
+    on `grid`, and `data.collate` makes batches of these.
 
     The constructor trusts its arguments. Parts (`split`, `subset`, `select`) and `transformed` share
     the arrays of the whole. Pickling an opened dataset sends its path, not its events.
@@ -41,6 +50,8 @@ class EventDataset(Building):
     Attributes:
         about: name, sizes, rounding, licence and citation.
         path: the file it is mapped from, or None.
+        grid: T and the time step of `dataset[i]`, and of loaders that are told no other; 100 steps of
+            1 ms unless `with_grid` says otherwise.
     """
 
     def __init__(
@@ -51,8 +62,10 @@ class EventDataset(Building):
         path: Path | None = None,
         sample: NDArray[np.int64] | None = None,
         transforms: tuple[Transform, ...] = (),
+        grid: Grid = GRID,
     ) -> None:
         self.path = path
+        self.grid = grid
         self._recordings = recordings
         self._stored = about
         # Positions of this dataset's samples among the recordings; None for all of them, in order.
@@ -61,6 +74,7 @@ class EventDataset(Building):
         self._transforms = transforms
         self._n_events = -1
         self._kept = Kept()
+        self._watch = Watch(grid)
         sensor = about.sensor
         for transform in transforms:
             sensor = transform.sensor(sensor)
@@ -156,6 +170,37 @@ class EventDataset(Building):
         sample = slice(None) if self._sample is None else self._sample
         return {name: value[sample] for name, value in self._recordings.meta.items()}
 
+    def __getitem__(self, index: SupportsIndex) -> tuple[Spikes, int]:
+        """One sample on `grid`.
+
+        Warns once (`LateEventsWarning`) if more than 1 % of the events are late on it.
+
+        Args:
+            index: in [-n, n).
+
+        Returns:
+            spikes: (1, T, N), see `batch`.
+            label: its class.
+
+        Raises:
+            IndexError: if the index is out of range.
+            ValueError: if it is no integer, or recordings begin at step T or later, as those with
+                absolute times do; or as `batch`.
+        """
+        n = len(self)
+        try:
+            i = integer("index", index, -(2**63))
+        except ValueError as error:
+            raise ValueError(f"{error}; .subset and .batch take several") from None
+        if not -n <= i < n:
+            raise IndexError(f"sample {i} of {n}")
+        spikes, label = self.batch([i % n], self.grid.steps, self.grid.dt_us / MICROSECONDS)
+        self._watch.check(self, np.array([i % n]), spikes)
+        message = self._watch.message(self, spikes)
+        if message is not None:
+            warnings.warn(message, LateEventsWarning, stacklevel=2)
+        return spikes, int(label[0])
+
     def __len__(self) -> int:
         return len(self._recordings.label if self._sample is None else self._sample)
 
@@ -199,13 +244,13 @@ class EventDataset(Building):
 
         Args:
             index: (B,) integers in [0, n), the samples in the order wanted; may repeat.
-            steps: T, >= 1. Events of step T or later are dropped: `count` says how many.
+            steps: T, >= 1. Events of step T or later are dropped and counted.
             dt: time step, seconds, a whole number of microseconds.
             augment, draw: see `recordings`; they leave the sensor as it is.
 
         Returns:
             spikes: (B, T, N) on the CPU, nothing active; its `n_clamped` counts the events that
-                shared their (sample, step, unit) with another.
+                shared their (sample, step, unit) with another, its `n_late` those dropped.
             label: (B,) int64.
 
         Raises:
@@ -213,17 +258,20 @@ class EventDataset(Building):
         """
         index = checked_index(index, len(self))
         grid = checked_grid(steps, dt)
-        kept = None if augment else self._kept.rows(self, grid)
+        kept = None if augment else self.kept(grid)
         if kept is not None:
-            n_clamped = int(kept.n_clamped[index].sum())
-            unit, offset = rows.gathered(kept, index, steps)
+            lost = np.stack([kept.n_clamped[index], kept.n_late[index]], 1)
+            unit, offset = rows.gathered(kept, index, grid.steps)
         else:
             part = self.binned(index, grid, augment, draw)
-            n_clamped = int(part.n_clamped.sum())
+            lost = np.stack([part.n_clamped, part.n_late], 1)
             unit, offset = part.unit, part.offset
-        shape = (len(index), steps, self.n_units)
+        shape = (len(index), grid.steps, self.n_units)
         lists = Lists(torch.from_numpy(unit), torch.from_numpy(offset))
-        spikes = Spikes(shape, lists, n_clamped=n_clamped)
+        n_clamped, n_late = lost.sum(0).tolist()
+        spikes = Spikes(
+            shape, lists, n_clamped=n_clamped, n_late=n_late, lost=torch.from_numpy(lost)
+        )
         label = self._recordings.label[self._positions(index)]
         store.check_labels(label, self._stored)
         return spikes, torch.from_numpy(label)
@@ -238,8 +286,12 @@ class EventDataset(Building):
             dt: time step, seconds, a whole number of microseconds.
         """
         grid = checked_grid(steps, dt)
-        kept = self._kept.rows(self, grid)
+        kept = self.kept(grid)
         return binning.counts(binning.passes(self, grid) if kept is None else [kept])
+
+    def kept(self, grid: Grid) -> Rows | None:
+        """All samples binned, which is kept until another grid is asked for; None for a large dataset."""
+        return self._kept.rows(self, grid)
 
     def binned(
         self,
@@ -271,69 +323,6 @@ class EventDataset(Building):
         if self.path is not None:
             store.verify(self.path)
 
-    # ---- parts ---------------------------------------------------------------------------------
-
-    def subset(self, index: Index) -> EventDataset:
-        """The samples `index` names, in that order, sharing this dataset's arrays.
-
-        Args:
-            index: integers in [0, n); may repeat.
-        """
-        return self._part(self._positions(checked_index(index, len(self))), self._transforms)
-
-    def select(self, what: str, values: Sequence[int]) -> EventDataset:
-        """The samples of some labels, speakers or whatever else `meta` knows of them, in order.
-
-        Args:
-            what: "label", or a name in `meta`.
-            values: those wanted.
-
-        Raises:
-            ValueError: if `what` is unknown.
-        """
-        known = {"label": self.label, **self.meta}
-        if what not in known:
-            raise ValueError(f"what: expected one of {', '.join(known)}, found {what!r}")
-        return self.subset(np.flatnonzero(np.isin(known[what], list(values))))
-
-    def transformed(self, *transforms: Transform) -> EventDataset:
-        """This dataset seen through selections: applied to all it gives, each time it gives it.
-
-        Args:
-            transforms: of `data.transform`, not random, applied in order.
-
-        Raises:
-            ValueError: if one is random, or cannot be applied to the sensor.
-        """
-        for transform in transforms:
-            if transform.random:
-                raise ValueError(
-                    f"transforms: expected selections, found {transform}; give what is random to "
-                    "EventLoader(augment=...)"
-                )
-        return self._part(self._sample, (*self._transforms, *transforms))
-
-    def split(self, share: float, seed: int) -> tuple[EventDataset, EventDataset]:
-        """(training, validation): disjoint, each class in proportion, in this dataset's order.
-
-        Args:
-            share: of each class's samples to validate on, in (0, 1), rounded to whole samples.
-            seed: >= 0; the same one gives the same split.
-
-        Raises:
-            ValueError: if an argument is out of range or leaves a part without samples.
-        """
-        if not 0 < share < 1:
-            raise ValueError(f"share: expected a number in (0, 1), found {share!r}")
-        if seed < 0:
-            raise ValueError(f"seed: expected an integer >= 0, found {seed!r}")
-        held_out = stratified(self.label, share, seed)
-        if held_out.all() or not held_out.any():
-            raise ValueError(
-                f"share: expected samples on both sides, found {share!r} of {len(self)} samples"
-            )
-        return self.subset(np.flatnonzero(~held_out)), self.subset(np.flatnonzero(held_out))
-
     def __repr__(self) -> str:
         stored = self._recordings
         arrays = [stored.unit, stored.time, stored.offset, stored.label, *stored.meta.values()]
@@ -362,13 +351,26 @@ class EventDataset(Building):
 
     # ---- inside --------------------------------------------------------------------------------
 
-    def _positions(self, index: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Where some of this dataset's samples are among the recordings."""
-        return index if self._sample is None else self._sample[index]
-
     def _part(
-        self, sample: NDArray[np.int64] | None, transforms: tuple[Transform, ...]
+        self,
+        sample: NDArray[np.int64] | None,
+        transforms: tuple[Transform, ...],
+        grid: Grid,
     ) -> EventDataset:
         return EventDataset(
-            self._recordings, self._stored, path=self.path, sample=sample, transforms=transforms
+            self._recordings,
+            self._stored,
+            path=self.path,
+            sample=sample,
+            transforms=transforms,
+            grid=grid,
         )
+
+    def joined_with(self, others: Sequence[EventDataset]) -> EventDataset | None:
+        """The samples of this and then of others, if they share its arrays; see `data.joined`."""
+        parts = [self, *others]
+        for part in others:
+            if part._recordings is not self._recordings or part._transforms != self._transforms:
+                return None
+        sample = [part._positions(np.arange(len(part))) for part in parts]
+        return self._part(np.concatenate(sample), self._transforms, self.grid)

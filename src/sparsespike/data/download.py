@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import os
-import sys
 import threading
 import urllib.error
 import urllib.parse
@@ -18,18 +17,6 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 
 SECONDS_OF_SILENCE = 5.0  # until an address counts as out of reach
 PIECE = 2**18
-
-
-def data_folder() -> Path:
-    """Where downloads go unless a `root` is given: `sparsespike` in the user's cache folder."""
-    xdg = os.environ.get("XDG_CACHE_HOME", "")
-    if Path(xdg).is_absolute():  # the standard says to ignore a relative one
-        return Path(xdg) / "sparsespike"
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData/Local") / "sparsespike"
-    if sys.platform == "darwin":
-        return Path.home() / "Library/Caches/sparsespike"
-    return Path.home() / ".cache/sparsespike"
 
 
 def fetch(

@@ -12,8 +12,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsespike.backends.cpu.simd import lowest_bit
 from sparsespike.compiling.compiled import compiled
+from sparsespike.spikes.arguments import number
+from sparsespike.spikes.bits import lowest_bit
 
 Rounding = Literal["floor", "nearest"]
 
@@ -28,15 +29,17 @@ def microseconds(dt: float) -> int:
     """A time step in whole microseconds.
 
     Args:
-        dt: seconds, a whole number of microseconds, > 0.
+        dt: seconds, a whole number of microseconds, > 0; one of 32 bits that is nearest to it, too.
 
     Raises:
         ValueError: if it is anything else.
     """
-    exact = dt * MICROSECONDS
+    exact = number("dt", dt, "a number of seconds") * MICROSECONDS
     if not (math.isfinite(exact) and 1 <= round(exact) < 2**62):
         raise ValueError(f"dt: expected seconds, at least one microsecond, found {dt!r}")
-    if abs(exact - round(exact)) > 1e-9 * exact:  # binary floats: 0.0007 s is 700.0000000000001 us
+    # Binary floats: 0.0007 s is 700.0000000000001 us, and half a last bit more or less in 32 bits.
+    single = str(getattr(dt, "dtype", "")).endswith("float32")
+    if abs(exact - round(exact)) > (2**-24 if single else 1e-9) * exact:
         raise ValueError(f"dt: expected a whole number of microseconds, found {dt!r} s")
     return round(exact)
 

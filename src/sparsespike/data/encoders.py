@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from sparsespike.compiling.compiled import compiled
 from sparsespike.data.encode import MICROSECONDS, nearest_us
+from sparsespike.spikes.arguments import at_least, described, integer, number
 
 LATENCY_STEP = 1000  # microseconds: the latency code counts in steps of 1 ms
 LATENCY_TAU = 20.0  # its time constant, in steps
@@ -66,6 +67,8 @@ def latency_events(
     Raises:
         ValueError: if `images` has another dtype or too many pixels.
     """
+    if not isinstance(images, np.ndarray):
+        raise ValueError(f"images: expected an array of uint8, found {described(images)}")
     if images.dtype != np.uint8 or images.ndim < 2 or images[:1].size > 2**16:
         raise ValueError(
             "images: expected uint8 of shape (n, ...) with at most 65,536 pixels each, "
@@ -110,10 +113,7 @@ def poisson_events(
         ValueError: naming the argument that breaks one of these rules.
     """
     flat = _checked("intensity", intensity, 0.0, 1.0)
-    if not (math.isfinite(max_rate) and max_rate >= 0):
-        raise ValueError(f"max_rate: expected a rate in Hz, >= 0, found {max_rate!r}")
-    if seed < 0:
-        raise ValueError(f"seed: expected an integer >= 0, found {seed!r}")
+    max_rate, seed = at_least("max_rate", max_rate, 0), integer("seed", seed, 0)
     duration_us = _duration(duration)
     draw = np.random.default_rng(seed)
     n_of = draw.poisson(flat.astype(np.float64) * (max_rate * duration_us / MICROSECONDS))
@@ -154,6 +154,8 @@ def delta_events(
     Raises:
         ValueError: naming the argument that breaks one of these rules.
     """
+    if not isinstance(signal, np.ndarray):
+        raise ValueError(f"signal: expected an array, found {described(signal)}")
     if signal.ndim != 3 or signal.shape[1] < 1:
         raise ValueError(
             f"signal: expected the shape (n, samples >= 1, channels), found {signal.shape}"
@@ -161,6 +163,8 @@ def delta_events(
     _checked("signal", signal, -math.inf, math.inf)
     if signal.dtype == np.float16:
         signal = signal.astype(np.float32)  # Numba has no float16
+    sample_rate = number("sample_rate", sample_rate, "a number > 0")
+    threshold = number("threshold", threshold, "a number > 0")
     for name, value in (("sample_rate", sample_rate), ("threshold", threshold)):
         if not (math.isfinite(value) and value > 0):
             raise ValueError(f"{name}: expected a number > 0, found {value!r}")
@@ -215,8 +219,9 @@ def population_events(
     Raises:
         ValueError: naming the argument that breaks one of these rules.
     """
-    if n_fields < 3:
-        raise ValueError(f"n_fields: expected an integer >= 3, found {n_fields!r}")
+    if not isinstance(value, np.ndarray):
+        raise ValueError(f"value: expected an array, found {described(value)}")
+    n_fields, beta = integer("n_fields", n_fields, 3), number("beta", beta, "a number > 0")
     if not (math.isfinite(beta) and beta > 0):
         raise ValueError(f"beta: expected a number > 0, found {beta!r}")
     low, high = np.asarray(low, np.float64), np.asarray(high, np.float64)
@@ -243,6 +248,7 @@ def population_events(
 
 def _duration(duration: float) -> int:
     """A sample's length in microseconds."""
+    duration = number("duration", duration, "seconds, at least a microsecond")
     if not 1 / MICROSECONDS <= duration < 2**62 / MICROSECONDS:
         raise ValueError(f"duration: expected seconds, at least a microsecond, found {duration!r}")
     return int(nearest_us(np.array([duration], np.float64))[0])
@@ -250,6 +256,8 @@ def _duration(duration: float) -> int:
 
 def _checked(name: str, given: NDArray[Any], low: Any, high: Any) -> NDArray[Any]:
     """The array as (n, numbers of a sample)."""
+    if not isinstance(given, np.ndarray):
+        raise ValueError(f"{name}: expected an array, found {described(given)}")
     if given.dtype.kind != "f" or given.ndim < 1 or given[:1].size >= 2**30:
         raise ValueError(
             f"{name}: expected floating numbers of shape (n, ...), fewer than 2^30 each, "

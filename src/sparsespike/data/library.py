@@ -14,12 +14,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from sparsespike.compiling.folder import user_cache
 from sparsespike.data import catalogue, gesture, heidelberg, images, nmnist
 from sparsespike.data.convert import alone
 from sparsespike.data.dataset import EventDataset
-from sparsespike.data.download import data_folder, fetch
+from sparsespike.data.download import fetch
 from sparsespike.data.source import File, Source
-from sparsespike.training.recipe import nearest
+from sparsespike.spikes.arguments import described, nearest
 
 MOST_BYTES = 2**37  # of a file whose size nobody states: more than any of these datasets
 PIECE = 2**20
@@ -44,6 +45,18 @@ class Entry:
     encode: Callable[[Source, str, Path], EventDataset] | None = None
     folders: tuple[Path, ...] = ()
     advice: str = ""
+
+
+class OutOfReach(FileNotFoundError):
+    """The files of a dataset are found nowhere and cannot be fetched; the text says what to do.
+
+    Attributes:
+        why: they could not be fetched.
+    """
+
+    def __init__(self, message: str, why: str) -> None:
+        super().__init__(message)
+        self.why = why
 
 
 class Listing(NamedTuple):
@@ -79,7 +92,7 @@ ENTRIES = {entry.source.name: entry for entry in _ENTRIES}
 
 
 def load(
-    name: str, split: str = "train", root: Path | str | None = None, download: bool = True
+    name: str | Path, split: str = "train", root: Path | str | None = None, download: bool = True
 ) -> EventDataset:
     """Loads a dataset by name, as events; recordings are converted the first time.
 
@@ -94,7 +107,9 @@ def load(
         ValueError: if the name or the split is unknown, or a file is damaged.
         OSError: if the files are not in reach, saying what to do.
     """
-    if "/" in name or os.sep in name:
+    if not isinstance(name, str | Path):
+        raise ValueError(f"name: expected a name or a path, found {described(name)}")
+    if isinstance(name, Path) or "/" in name or os.sep in name:
         return EventDataset.open(Path(name).expanduser() / f"{split}.events")
     entry = _entry(name)
     splits = list(entry.source.splits)
@@ -176,7 +191,7 @@ def _folders(entry: Entry, root: Path | str | None) -> list[Path]:
     """Where to look, in order; downloads go into the first."""
     name = entry.source.name
     given = [] if root is None else [Path(root).expanduser() / name, Path(root).expanduser()]
-    return [*given, data_folder() / name, *entry.folders]
+    return [*given, user_cache() / name, *entry.folders]
 
 
 def _find(entry: Entry, split: str, root: Path | str | None) -> Path | None:
@@ -214,16 +229,31 @@ def _fetch(entry: Entry, root: Path | str | None, download: bool) -> Path:
             return target
     except OSError as error:
         why = str(error)
-    places = ", ".join(map(str, _folders(entry, root)))
-    wanted = ", ".join(
-        f"{file.name} ({file.addresses[0]})" if file.addresses else file.name
-        for file in source.files
-    )
+    wanted = ", ".join(file.name for file in source.files)
     other = f"{entry.advice}, or " if entry.advice else ""
-    raise FileNotFoundError(
-        f"{source.name} is not in {places}, nor to be had ({why}): {other}put {wanted} "
-        f"(see {source.homepage}) into {target}"
+    raise OutOfReach(
+        f"{source.name}: expected its files in {target}, found none there or anywhere else it looks, and "
+        f"could not fetch them ({why}): {other}put {wanted} into {target}; "
+        "`sparsespike data get --help` has the addresses",
+        why,
     )
+
+
+def addresses() -> str:
+    """For each dataset its files, where they are to be had, and its homepage; lines of text."""
+    lines = []
+    for entry in _ENTRIES:
+        source = entry.source
+        if source is catalogue.FASHION_SAMPLE:  # part of the package
+            continue
+        lines.append(f"{source.name}: {source.homepage}")
+        if entry.advice:
+            lines.append(f"  {entry.advice}")
+        lines.extend(
+            f"  {file.name}  {file.addresses[0] if file.addresses else '(by browser)'}"
+            for file in source.files
+        )
+    return "\n".join(lines)
 
 
 def _check(path: Path, file: File) -> None:
@@ -263,15 +293,15 @@ def _pieces(file: BinaryIO | gzip.GzipFile) -> Iterator[bytes]:
 
 
 def _store_folder(name: str, root: Path | str | None) -> Path:
-    folder = data_folder() if root is None else Path(root).expanduser()
+    folder = user_cache() if root is None else Path(root).expanduser()
     # The system lets an administrator write anywhere: a folder that says nobody may is left alone.
     writable = folder.is_dir() and os.access(folder, os.W_OK) and folder.stat().st_mode & 0o222
-    return (folder if writable else data_folder()) / name
+    return (folder if writable else user_cache()) / name
 
 
 def _stored(name: str, split: str, root: Path | str | None) -> Path | None:
     """The newest store of a split, whatever files it was made of."""
-    folders = dict.fromkeys([_store_folder(name, root), data_folder() / name])
+    folders = dict.fromkeys([_store_folder(name, root), user_cache() / name])
     stores = [path for folder in folders for path in folder.glob(f"{split}-*.events")]
     return max(stores, key=lambda path: path.stat().st_mtime, default=None)
 

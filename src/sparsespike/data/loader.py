@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from queue import SimpleQueue
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import ConcatDataset, Subset
 
+from sparsespike.data.binning import checked_grid
+from sparsespike.data.collate import as_event_dataset
 from sparsespike.data.dataset import EventDataset
-from sparsespike.data.encode import microseconds
+from sparsespike.data.encode import MICROSECONDS
+from sparsespike.data.late import LateEventsWarning, Watch
 from sparsespike.data.transform import Transform
+from sparsespike.spikes.arguments import described, integer, items
 from sparsespike.spikes.spikes import Spikes
 
 Batch = tuple[Spikes, Tensor]
@@ -24,15 +31,17 @@ class EventLoader:
     """Batches of a dataset. Iterating gives one epoch after the other, each in its own order.
 
     Args:
-        dataset: the samples.
+        dataset: the samples; what torch's `random_split`, `Subset` and `ConcatDataset` make of such, too.
         batch_size: samples of a batch, >= 1; the last of an epoch holds what is left.
         shuffle: whether each epoch has an order of its own, a function of `seed` and epoch alone;
             otherwise the dataset's.
         seed: of the order, >= 0.
-        steps: T, >= 1.
-        dt: time step, seconds.
+        steps: T, >= 1; None for that of the dataset's grid, which is 100 where nobody says another.
+        dt: time step, seconds; None for that of the dataset's grid, which is 1 ms.
         augment: transforms of `data.transform` for every batch, in order; what they draw is a function
             of `seed`, epoch and batch alone.
+
+    Warns once (`LateEventsWarning`) where more than 1 % of the events come at step T or later.
 
     Raises:
         ValueError: naming the argument that is out of range.
@@ -40,36 +49,38 @@ class EventLoader:
 
     def __init__(
         self,
-        dataset: EventDataset,
+        dataset: EventDataset | Subset[Any] | ConcatDataset[Any],
         batch_size: int,
         shuffle: bool = False,
         seed: int = 0,
-        steps: int = 100,
-        dt: float = 1e-3,
+        steps: int | None = None,
+        dt: float | None = None,
         augment: Sequence[Transform] = (),
     ) -> None:
-        for name, value, least in (
-            ("batch_size", batch_size, 1),
-            ("seed", seed, 0),
-            ("steps", steps, 1),
-        ):
-            if type(value) is not int or value < least:
-                raise ValueError(f"{name}: expected an integer >= {least}, found {value!r}")
-        microseconds(dt)
-        sensor = dataset.about.sensor
-        for transform in augment:
+        self.dataset = as_event_dataset(dataset)
+        self.batch_size = integer("batch_size", batch_size, 1)
+        self.seed = integer("seed", seed, 0)
+        own = self.dataset.grid
+        self.grid = checked_grid(
+            own.steps if steps is None else steps, own.dt_us / MICROSECONDS if dt is None else dt
+        )
+        self.steps, self.dt = self.grid.steps, self.grid.dt_us / MICROSECONDS
+        if not isinstance(shuffle, bool | np.bool_):
+            raise ValueError(f"shuffle: expected True or False, found {described(shuffle)}")
+        sensor = self.dataset.about.sensor
+        self.augment = tuple(items("augment", augment, "a list of Transform"))
+        for transform in self.augment:
+            if not isinstance(transform, Transform):
+                raise ValueError(
+                    f"augment: expected a list of Transform, found {described(transform)} in it"
+                )
             if transform.sensor(sensor) != sensor:
                 raise ValueError(
                     f"augment: expected transforms that keep the sensor {sensor}, found {transform}; "
                     "give it to EventDataset.transformed"
                 )
-        self.augment = tuple(augment)
-        self.dataset = dataset
-        self.batch_size = batch_size
-        self.shuffle = shuffle
-        self.seed = seed
-        self.steps = steps
-        self.dt = dt
+        self.shuffle = bool(shuffle)
+        self.watch = Watch(self.grid, bool(self.augment))
         self._next_epoch = 0
 
     def __len__(self) -> int:
@@ -94,13 +105,11 @@ class EventLoader:
             Iterator of (spikes of shape (B, T, N), label of shape (B,)); see `EventDataset.batch`.
 
         Raises:
-            ValueError: if an argument is out of range.
+            ValueError: if an argument is out of range; from the iterator, if recordings begin at step T
+                or later, as those with absolute times do, or a sample is damaged.
         """
-        if epoch < 0:
-            raise ValueError(f"epoch: expected an integer >= 0, found {epoch!r}")
-        if not 0 <= first <= len(self):
-            raise ValueError(f"first: expected a batch in [0, {len(self)}], found {first!r}")
-        return _ahead(self, epoch, first)
+        epoch = integer("epoch", epoch, 0)
+        return _ahead(self, epoch, integer("first", first, 0, len(self) + 1))
 
     def batch(self, order: NDArray[np.int64], epoch: int, number: int) -> Batch:
         """Batch `number` of an epoch, given the epoch's order of the samples."""
@@ -108,7 +117,9 @@ class EventLoader:
         index = order[start : start + self.batch_size]
         # The 1 keeps this apart from the order of the samples, which is drawn from seed and epoch.
         draw = np.random.default_rng([self.seed, epoch, number, 1]) if self.augment else None
-        return self.dataset.batch(index, self.steps, self.dt, self.augment, draw)
+        spikes, label = self.dataset.batch(index, self.steps, self.dt, self.augment, draw)
+        self.watch.check(self.dataset, index, spikes)
+        return spikes, label
 
     def order(self, epoch: int) -> NDArray[np.int64]:
         """(n,) the samples in the order of an epoch."""
@@ -142,6 +153,9 @@ def _ahead(loader: EventLoader, epoch: int, first: int) -> Iterator[Batch]:
             if isinstance(item, Exception):
                 raise item
             room.release()
+            message = loader.watch.message(loader.dataset, item[0])
+            if message is not None:
+                warnings.warn(message, LateEventsWarning, stacklevel=2)
             yield item
     finally:
         stopped.set()

@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
 from sparsespike.compiling.compiled import compiled
+from sparsespike.spikes.arguments import described, integer, items
 
 Sensor = tuple[int, ...]
-Index = Sequence[int] | NDArray[Any] | Tensor
+Index = Sequence[SupportsIndex] | NDArray[Any] | Tensor
 
 
 class Recordings(NamedTuple):
@@ -46,6 +47,14 @@ class Recordings(NamedTuple):
     def lengths(self) -> NDArray[np.int64]:
         """(n,) events of each recording."""
         return np.diff(self.offset)
+
+    def from_first_event(self) -> Recordings:
+        """The recordings with the first event of each at time 0."""
+        busy = self.lengths > 0
+        if not busy.any():
+            return self
+        first = np.minimum.reduceat(self.time, self.offset[:-1][busy])
+        return self._replace(time=self.time - np.repeat(first, self.lengths[busy]))
 
     def taken(self, index: NDArray[np.int64]) -> Recordings:
         """Some of the recordings, copied.
@@ -97,14 +106,29 @@ def checked_sensor(sensor: Sequence[int]) -> Sensor:
     Raises:
         ValueError: if it is no shape of one or three sizes >= 1, or of 2^26 units or more.
     """
-    sizes = tuple(sensor)
-    whole = all(isinstance(size, int) and not isinstance(size, bool) for size in sizes)
-    if len(sizes) not in (1, 3) or not whole or min(sizes) < 1 or math.prod(sizes) >= 2**26:
-        raise ValueError(
-            "sensor: expected (units,) or (polarities, height, width), each >= 1 and fewer than 2^26 "
-            f"units in all, found {tuple(sensor)}"
-        )
+    expected = "(units,) or (polarities, height, width), each >= 1 and fewer than 2^26 units in all"
+    try:
+        sizes = tuple(integer("sensor", size, 1) for size in items("sensor", sensor, expected))
+    except ValueError:
+        sizes = ()
+    if len(sizes) not in (1, 3) or math.prod(sizes) >= 2**26:
+        raise ValueError(f"sensor: expected {expected}, found {described(sensor)}")
     return sizes
+
+
+def checked_label(label: Any, n: int) -> NDArray[Any]:
+    """Labels as an array; their range is checked with the store.
+
+    Raises:
+        ValueError: if they are no integers, or not n.
+    """
+    array = label.detach().cpu().numpy() if isinstance(label, Tensor) else np.asarray(label)
+    if array.size == 0 and array.ndim == 1:
+        array = array.astype(np.int64)  # an empty list has no type of its own
+    if array.shape != (n,) or array.dtype.kind not in "iu":
+        found = f"{len(array)} labels" if array.ndim == 1 and len(array) != n else described(label)
+        raise ValueError(f"label: expected {n} integers, one for each sample, found {found}")
+    return array
 
 
 def joined(parts: Sequence[Recordings]) -> Recordings:
@@ -134,12 +158,16 @@ def checked_index(index: Index, n: int) -> NDArray[np.int64]:
     Raises:
         ValueError: if they are anything else.
     """
-    array = np.asarray(index)
+    try:
+        array = np.asarray(index.cpu() if isinstance(index, Tensor) else index)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"index: expected a 1-D list of integers, found {described(index)}"
+        ) from None
     if array.size == 0 and array.ndim == 1:
         array = array.astype(np.int64)  # an empty list has no type of its own
     if array.ndim != 1 or array.dtype.kind not in "iu":
-        found = f"{array.dtype} of shape {array.shape}"
-        raise ValueError(f"index: expected a 1-D list of integers, found {found}")
+        raise ValueError(f"index: expected a 1-D list of integers, found {described(index)}")
     if len(array) and not (array.min() >= 0 and array.max() < n):
         raise ValueError(
             f"index: expected samples in [0, {n}), found {array.min()} to {array.max()}"

@@ -16,7 +16,8 @@ from rich.table import Table
 
 from sparsespike.data.binning import SAMPLES_PER_PASS, Counts
 from sparsespike.data.dataset import EventDataset
-from sparsespike.data.encode import MICROSECONDS
+from sparsespike.data.encode import MICROSECONDS, microseconds
+from sparsespike.spikes.arguments import described, integer
 
 SECONDS_BEFORE_BAR = 2.0
 
@@ -62,12 +63,12 @@ class Stats:
     @property
     def merged(self) -> float:
         """Share of the events in time that are merged into another of the same step and unit."""
-        return self.counts.n_clamped / max(1, self.counts.n_events - self.counts.n_late)
+        return self.counts.merged
 
     @property
     def late(self) -> float:
         """Share of the events that come at step T or later."""
-        return self.counts.n_late / max(1, self.counts.n_events)
+        return self.counts.late
 
 
 def stats(dataset: EventDataset, steps: int = 100, dt: float = 1e-3) -> Stats:
@@ -84,6 +85,9 @@ def stats(dataset: EventDataset, steps: int = 100, dt: float = 1e-3) -> Stats:
     Raises:
         ValueError: if the dataset has no samples, an argument is out of range, or a sample is damaged.
     """
+    if not isinstance(dataset, EventDataset):
+        raise ValueError(f"dataset: expected an EventDataset, found {described(dataset)}")
+    steps, dt = integer("steps", steps, 1), microseconds(dt) / MICROSECONDS
     n, n_units = len(dataset), dataset.n_units
     if n == 0:
         raise ValueError(f"dataset: expected samples, found none in {dataset.name}")

@@ -11,7 +11,7 @@ import json
 import math
 import os
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, get_args
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from sparsespike.data.encode import Rounding
 from sparsespike.data.recordings import Recordings, Sensor, checked_sensor
+from sparsespike.spikes.arguments import described, integer, items
 
 FORMAT = "sparsespike events 2"
 
@@ -72,14 +73,19 @@ class About:
 
     def __post_init__(self) -> None:
         for key, value in (("n_units", self.n_units), ("n_classes", self.n_classes)):
-            if type(value) is not int or not 1 <= value < MOST:
-                raise ValueError(f"{key}: expected an integer in [1, 2^26), found {value!r}")
+            try:
+                object.__setattr__(self, key, integer(key, value, 1, MOST))
+            except ValueError:
+                raise ValueError(
+                    f"{key}: expected an integer in [1, 2^26), found {described(value)}"
+                ) from None
         if self.rounding not in get_args(Rounding):
             raise ValueError(f"rounding: expected 'floor' or 'nearest', found {self.rounding!r}")
-        object.__setattr__(self, "sensor", checked_sensor(self.sensor or (self.n_units,)))
+        given = self.sensor if isinstance(self.sensor, Iterable) else (self.sensor,)
+        object.__setattr__(self, "sensor", checked_sensor(tuple(given) or (self.n_units,)))
         if math.prod(self.sensor) != self.n_units:
             raise ValueError(f"sensor: expected {self.n_units} units in all, found {self.sensor}")
-        object.__setattr__(self, "classes", tuple(self.classes))
+        object.__setattr__(self, "classes", tuple(items("classes", self.classes, "names")))
         if len(self.classes) not in (0, self.n_classes):
             raise ValueError(
                 f"classes: expected {self.n_classes} names or none, found {len(self.classes)}"

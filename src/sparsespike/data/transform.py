@@ -15,6 +15,7 @@ import numpy as np
 
 from sparsespike.data.encode import nearest_us
 from sparsespike.data.recordings import Recordings, Sensor
+from sparsespike.spikes.arguments import integer, number
 
 
 class Transform:
@@ -104,10 +105,13 @@ class OnePolarity(Transform):
     polarity: int
     random: ClassVar[bool] = False
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "polarity", integer("OnePolarity", self.polarity, 0))
+
     def sensor(self, sensor: Sensor) -> Sensor:
         """See `Transform`."""
         n_polarity, height, width = _camera(self, sensor)
-        if not (isinstance(self.polarity, int) and 0 <= self.polarity < n_polarity):
+        if not self.polarity < n_polarity:
             raise ValueError(
                 f"{self}: expected a polarity in [0, {n_polarity}), found {self.polarity}"
             )
@@ -139,8 +143,7 @@ class Pool(Transform):
     random: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        if type(self.size) is not int or self.size < 1:
-            raise ValueError(f"Pool: expected a whole size >= 1, found {self.size!r}")
+        object.__setattr__(self, "size", integer("Pool", self.size, 1))
 
     def sensor(self, sensor: Sensor) -> Sensor:
         """See `Transform`."""
@@ -170,6 +173,9 @@ class CropTime(Transform):
     random: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
+        for name in ("start", "stop"):
+            value = number("CropTime", getattr(self, name), "seconds")
+            object.__setattr__(self, name, value)
         if not 0 <= self.start < self.stop:
             raise ValueError(f"CropTime: expected 0 <= start < stop, found {self}")
 

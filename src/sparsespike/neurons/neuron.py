@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from typing import Any
 
 from torch import Tensor, nn
@@ -11,10 +10,10 @@ from torch import Tensor, nn
 from sparsespike import descriptions, ops
 from sparsespike.connections.current import Current
 from sparsespike.neurons.numbers import number
+from sparsespike.neurons.silence import warn_of_silence
 from sparsespike.ops.module import Module
 from sparsespike.ops.uncompiled import uncompiled
 from sparsespike.spikes.spikes import Spikes
-from sparsespike.warning import SilenceWarning
 
 
 class Neuron(Module):
@@ -101,7 +100,7 @@ class Neuron(Module):
             )
         out = ops.run(current.terms, self.describe(), self.spiking)
         if isinstance(out, Spikes) and not len(out.value) and out.value.requires_grad:
-            _warn_of_silence(out)
+            warn_of_silence(out.shape)
         return out
 
 
@@ -112,15 +111,3 @@ def overrides(neuron: Neuron, base: type[Neuron]) -> bool:
         for name in ("initial", "step", "active", "spike")
         if hasattr(base, name)
     )
-
-
-def _warn_of_silence(out: Spikes) -> None:
-    n_batch, n_step, n_unit = out.shape
-    if n_batch and n_step > 1:
-        warnings.warn(
-            f"none of a layer's {n_unit} neurons came into the active band in a whole batch: neither it nor "
-            "what is below it learns. Start with larger weights, as `layer.reset_parameters(spikes.rate())` "
-            "draws them for its input, or widen `b_th`",
-            SilenceWarning,
-            stacklevel=4,
-        )

@@ -3,33 +3,24 @@
 from __future__ import annotations
 
 import math
-import numbers
 from typing import Any
 
-import numpy as np
 from torch import Tensor, nn
+
+from sparsespike.spikes import arguments
 
 
 def number(name: str, value: Any) -> float:
     """A number of Python, NumPy or a 0-d tensor, as a float.
 
     Raises:
-        ValueError: if it is none, or is meant to be learnt.
+        ValueError: if it is none, one per neuron, or meant to be learnt.
     """
     if type(value) is float:
         return value
     if isinstance(value, nn.Parameter) or (isinstance(value, Tensor) and value.requires_grad):
         raise ValueError(f"{name}: expected a constant, found a parameter; it would not be learnt")
-    if isinstance(value, Tensor | np.ndarray):
-        if value.ndim == 0 and not isinstance(value.item(), complex | bool):
-            return float(value)
-        raise ValueError(
-            f"{name}: expected one number for all neurons, "
-            f"found {type(value).__name__} of shape {tuple(value.shape)}"
-        )
-    if isinstance(value, numbers.Real) and not isinstance(value, bool):
-        return float(value)
-    raise ValueError(f"{name}: expected a number, found {value!r}")
+    return arguments.number(name, value, "one number for all neurons")
 
 
 def leak(tau_mem: float, dt: float) -> float:

@@ -5,13 +5,22 @@ The docstrings of `Spikes.from_lists`, `from_dense` and `from_events` say what t
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, SupportsIndex, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from sparsespike.spikes.arguments import described, integer, items
 from sparsespike.spikes.lists import Lists, Shape
 from sparsespike.spikes.words import Words
+
+# What is taken for a 1-D tensor of integers.
+Integers = Tensor | NDArray[Any]
+# What is taken for (B, T, N).
+Sizes = Sequence[SupportsIndex] | NDArray[Any] | Tensor
 
 
 class Built(NamedTuple):
@@ -22,12 +31,11 @@ class Built(NamedTuple):
     value: Tensor
 
 
-def of_lists(unit: Tensor, offset: Tensor, shape: tuple[int, int, int]) -> Built:
+def of_lists(unit: Integers, offset: Integers, shape: Sizes) -> Built:
     """Plain input from ragged lists, as lists on their device."""
     n_batch, n_step, n_unit = _checked_shape(shape)
-    _check_integer("unit", unit)
-    _check_integer("offset", offset)
-    unit, offset = unit.to(torch.int64), offset.to(torch.int64)
+    unit, offset = _integers("unit", unit), _integers("offset", offset)
+    _check_same_device("offset", offset, "unit", unit)
     if offset.shape != (n_batch * n_step + 1,):
         raise ValueError(
             f"offset: expected {n_batch * n_step + 1} entries (B*T + 1), found {tuple(offset.shape)}"
@@ -45,16 +53,18 @@ def of_lists(unit: Tensor, offset: Tensor, shape: tuple[int, int, int]) -> Built
     return Built((n_batch, n_step, n_unit), Lists(unit.to(torch.int32), offset), torch.empty(0))
 
 
-def of_dense(dense: Tensor, time_first: bool, active: Tensor | None) -> Built:
+def of_dense(
+    given: Tensor | NDArray[Any], time_first: bool, mask: Tensor | NDArray[Any] | None
+) -> Built:
     """Spikes, and their active entries if any, from a dense tensor of 0 and 1."""
-    if not isinstance(dense, Tensor) or dense.dim() != 3:
-        found = tuple(dense.shape) if isinstance(dense, Tensor) else type(dense).__name__
-        raise ValueError(f"dense: expected a 3-D tensor of 0 and 1, found {found}")
-    if active is not None and (active.shape != dense.shape or active.dtype != torch.bool):
-        raise ValueError(
-            f"active: expected bool of shape {tuple(dense.shape)}, "
-            f"found {active.dtype} of shape {tuple(active.shape)}"
-        )
+    dense, active = _tensor(given), _tensor(mask)
+    if dense is None or dense.dim() != 3:
+        raise ValueError(f"dense: expected a 3-D tensor of 0 and 1, found {described(given)}")
+    if mask is not None:
+        if active is None or active.shape != dense.shape or active.dtype != torch.bool:
+            shape = tuple(dense.shape)
+            raise ValueError(f"active: expected bool of shape {shape}, found {described(mask)}")
+        _check_same_device("active", active, "dense", dense)
     if time_first:
         dense = dense.transpose(0, 1)
         active = None if active is None else active.transpose(0, 1)
@@ -72,19 +82,33 @@ def of_dense(dense: Tensor, time_first: bool, active: Tensor | None) -> Built:
 
 
 def of_events(
-    sample: Tensor, step: Tensor, unit: Tensor, shape: tuple[int, int, int]
-) -> tuple[Built, int]:
-    """Plain input from (sample, step, unit) triples, and how many of them were duplicates."""
-    shape = _checked_shape(shape)
-    named = (("sample", sample), ("step", step), ("unit", unit))
-    for (name, index), size in zip(named, shape, strict=True):
-        _check_integer(name, index)
+    sample: Integers, step: Integers, unit: Integers, shape: Sizes, drop_late: bool
+) -> tuple[Built, Tensor]:
+    """Plain input from (sample, step, unit) triples, and (B, 2) how many were duplicates, and late."""
+    n_batch, n_step, n_unit = sizes = _checked_shape(shape)
+    sample, step, unit = (
+        _integers(name, index)
+        for name, index in (("sample", sample), ("step", step), ("unit", unit))
+    )
+    last = 2**63 if drop_late else n_step
+    for name, index, size in (
+        ("sample", sample, n_batch),
+        ("step", step, last),
+        ("unit", unit, n_unit),
+    ):
         if index.shape != sample.shape:
             raise ValueError(f"{name}: expected {len(sample)} entries, found {len(index)}")
+        _check_same_device(name, index, "sample", sample)
         _check_range(name, index, size)
-    entry = (sample.long() * shape[1] + step.long()) * shape[2] + unit.long()
-    once = torch.unique(entry)
-    return of_entries(shape, once), len(entry) - len(once)
+    n_late = torch.zeros(n_batch, dtype=torch.int64, device=sample.device)
+    if drop_late:
+        kept = step < n_step
+        n_late = torch.bincount(sample[~kept], minlength=n_batch)
+        sample, step, unit = sample[kept], step[kept], unit[kept]
+    once = torch.unique((sample * n_step + step) * n_unit + unit)
+    owner = torch.div(once, n_step * n_unit, rounding_mode="floor")
+    n_clamped = torch.bincount(sample, minlength=n_batch) - torch.bincount(owner, minlength=n_batch)
+    return of_entries(sizes, once), torch.stack([n_clamped, n_late], 1).cpu()
 
 
 def of_entries(
@@ -98,27 +122,134 @@ def of_entries(
     return Built(shape, storage, value[order])
 
 
-def _checked_shape(shape: tuple[int, ...]) -> Shape:
+# A `Spikes` by its first fields.
+Part = tuple[Shape, Lists | Words, Tensor]
+AnySpikes = TypeVar("AnySpikes")
+
+
+def checked_parts(parts: Any, kind: type[AnySpikes]) -> list[AnySpikes]:
+    """What is to be joined, as a list of at least one `Spikes`, which `kind` is."""
+    if isinstance(parts, kind):  # one can go through its samples
+        raise ValueError(f"parts: expected a list of Spikes, found one: {described(parts)}")
+    given = items("parts", parts, "a list of Spikes")
+    for part in given:
+        if not isinstance(part, kind):
+            raise ValueError(f"parts: expected a list of Spikes, found {described(part)} in it")
+    if not given:
+        raise ValueError("parts: expected at least one Spikes, found none")
+    return given
+
+
+def side_by_side(parts: Sequence[Part]) -> Built:
+    """Spikes of (B, T, N_1), (B, T, N_2), ... as those of (B, T, N_1 + N_2 + ...)."""
+    n_batch, n_step, _ = parts[0][0]
+    for shape, storage, _ in parts:
+        if shape[:2] != (n_batch, n_step):
+            raise ValueError(
+                f"parts: expected {n_batch} samples of {n_step} steps each, found {shape[:2]}"
+            )
+        _check_device(storage, parts[0][1])
+    n_unit = sum(shape[2] for shape, _, _ in parts)
+    entries, actives = [], []
+    first = 0  # unit of the part
+    for shape, storage, value in parts:
+        for entry, moved in (
+            (storage.entry(shape), entries),
+            (storage.active_entry(shape)[: len(value)], actives),
+        ):
+            row = torch.div(entry, shape[2], rounding_mode="floor")
+            moved.append(row * n_unit + first + entry % shape[2])
+        first += shape[2]
+    value = torch.cat([value for _, _, value in parts])
+    return of_entries((n_batch, n_step, n_unit), torch.cat(entries), torch.cat(actives), value)
+
+
+def one_after_the_other(parts: Sequence[Part]) -> Built:
+    """Spikes of (B_1, T, N), (B_2, T, N), ... as those of (B_1 + B_2 + ..., T, N).
+
+    All are lists, or all words: values lie by sample in both.
+    """
+    n_step, n_unit = parts[0][0][1:]
+    for shape, storage, _ in parts:
+        if shape[1:] != (n_step, n_unit):
+            raise ValueError(
+                f"parts: expected {n_step} steps of {n_unit} units each, found {shape[1:]}"
+            )
+        _check_device(storage, parts[0][1])
+    shape = sum(shape[0] for shape, _, _ in parts), n_step, n_unit
+    stored = [storage for _, storage, _ in parts]
+    with_value = [len(value) > 0 for _, _, value in parts]
+    kind: Any = type(stored[0])
+    value = torch.cat([value for _, _, value in parts])
+    return Built(shape, kind.stacked(stored, with_value), value)
+
+
+def converted(
+    shape: Shape,
+    storage: Lists | Words,
+    value: Tensor,
+    potential: Tensor | None,
+    kind: type[Lists] | type[Words],
+) -> tuple[Lists | Words, Tensor, Tensor | None]:
+    """(storage, value, potential) of the same spikes, stored as `kind`."""
+    if isinstance(storage, kind):
+        return storage, value, potential
+    entry, active = storage.entry(shape), None
+    if storage.has_active:
+        active = storage.active_entry(shape)
+        if len(value) < len(active):  # words made without gradient keep the bits alone
+            value, potential = torch.isin(active, entry).to(value.dtype), None
+    stored, order = kind.of(entry, active, shape)
+    if order is None:
+        return stored, value, potential
+    return stored, value[order], None if potential is None else potential[order]
+
+
+def _check_device(storage: Lists | Words, first: Lists | Words) -> None:
+    if storage.device != first.device:
+        raise ValueError(f"parts: expected all on {first.device}, found one on {storage.device}")
+
+
+def _checked_shape(shape: Sizes) -> Shape:
     """(B, T, N) as integers, or a ValueError."""
-    if len(shape) != 3 or shape[0] < 0 or shape[1] < 1 or shape[2] < 1:
-        raise ValueError(f"shape: expected (B, T, N) with T >= 1 and N >= 1, found {tuple(shape)}")
-    return int(shape[0]), int(shape[1]), int(shape[2])
+    expected = "(B, T, N) with T >= 1 and N >= 1"
+    sizes = items("shape", shape, expected)
+    try:
+        n_batch, n_step, n_unit = (
+            integer("shape", size, i > 0) for i, size in enumerate(sizes[:4])
+        )
+    except ValueError:
+        raise ValueError(f"shape: expected {expected}, found {described(shape)}") from None
+    return n_batch, n_step, n_unit
 
 
-def _check_integer(name: str, index: Tensor) -> None:
-    """Raises a ValueError unless `index` is a 1-D tensor of integers."""
+def _tensor(value: Any) -> Tensor | None:
+    """A tensor of a tensor or an array; None of anything else."""
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+        # Torch has little for unsigned integers.
+        value = value.astype(np.int64) if value.dtype.kind == "u" else np.ascontiguousarray(value)
+        return torch.from_numpy(value)
+    return value if isinstance(value, Tensor) else None
+
+
+def _integers(name: str, value: Integers) -> Tensor:
+    """1-D int64 of a tensor or an array of integers, or a ValueError."""
+    index = _tensor(value)
     if (
-        not isinstance(index, Tensor)
+        index is None
         or index.dim() != 1
         or index.dtype == torch.bool
         or (index.is_floating_point() or index.is_complex())
     ):
-        found = (
-            f"{index.dtype} of shape {tuple(index.shape)}"
-            if isinstance(index, Tensor)
-            else type(index).__name__
+        raise ValueError(f"{name}: expected a 1-D tensor of integers, found {described(value)}")
+    return index.to(torch.int64)
+
+
+def _check_same_device(name: str, tensor: Tensor, beside: str, other: Tensor) -> None:
+    if tensor.device != other.device:
+        raise ValueError(
+            f"{name}: expected it on {other.device}, as {beside}, found it on {tensor.device}"
         )
-        raise ValueError(f"{name}: expected a 1-D tensor of integers, found {found}")
 
 
 def _check_range(name: str, index: Tensor, size: int) -> None:

@@ -7,6 +7,7 @@ and the same for the active entries (eq. 7). An *entry* is the flat index row * 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -53,6 +54,10 @@ class Lists(NamedTuple):
     def device(self) -> torch.device:
         """Where the lists are."""
         return self.unit.device
+
+    def to(self, device: torch.device) -> Lists:
+        """The lists on another device."""
+        return Lists(*(part.to(device) for part in self))
 
     @property
     def has_active(self) -> bool:
@@ -111,6 +116,38 @@ class Lists(NamedTuple):
                 f"value: expected {len(self.active_unit)}, one per active entry, found {n_value}"
             )
 
+    def taken(self, sample: Tensor, shape: Shape) -> tuple[Lists, Tensor]:
+        """The lists of some samples, (b,) int64 on their device; and which active entries these are."""
+        return self._spans(sample * shape[1], shape[1])
+
+    def steps(self, start: int, stop: int, shape: Shape) -> tuple[Lists, Tensor]:
+        """The lists of the steps start:stop of each sample, and which active entries these are."""
+        first = torch.arange(shape[0], device=self.device) * shape[1] + start
+        return self._spans(first, stop - start)
+
+    def _spans(self, first: Tensor, n_row: int) -> tuple[Lists, Tensor]:
+        unit, offset, _ = _spans(self.unit, self.offset, first, n_row)
+        part = Lists(unit, offset)
+        if not self.has_active:
+            return part, offset.new_empty(0)
+        unit, offset, kept = _spans(self.active_unit, self.active_offset, first, n_row)
+        return part._replace(active_unit=unit, active_offset=offset), kept
+
+    @staticmethod
+    def stacked(parts: Sequence[Lists], with_value: Sequence[bool]) -> Lists:
+        """The lists of several batches, one after the other; `with_value` as in `Words.stacked`."""
+        stacked = Lists(*_stacked([(part.unit, part.offset) for part in parts]))
+        if not any(part.has_active for part in parts):
+            return stacked
+        pairs = [
+            (part.active_unit, part.active_offset)
+            if part.has_active
+            else (part.active_unit, torch.zeros_like(part.offset))
+            for part in parts
+        ]
+        unit, offset = _stacked(pairs)
+        return stacked._replace(active_unit=unit, active_offset=offset)
+
     def plain(self) -> Lists:
         """The same spikes without active set."""
         return Lists(self.unit, self.offset)
@@ -140,6 +177,30 @@ def _rows(entry: Tensor, n_row: int, n_unit: int) -> tuple[Tensor, Tensor]:
     """(unit, offset) of ascending entries."""
     row = torch.div(entry, n_unit, rounding_mode="floor")
     return (entry % n_unit).to(torch.int32), offset_of(row, n_row)
+
+
+def _spans(
+    unit: Tensor, offset: Tensor, first: Tensor, n_row: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(unit, offset) of `n_row` rows from each of `first` (b,) on, and where in `unit` they were."""
+    row = first[:, None] + torch.arange(n_row + 1, device=first.device)
+    bounds = offset[row]  # (b, n_row + 1)
+    length = bounds[:, -1] - bounds[:, 0]
+    start = length.cumsum(0) - length
+    n = int(length.sum())
+    moved = torch.repeat_interleave(bounds[:, 0] - start, length, output_size=n)
+    kept = torch.arange(n, device=unit.device) + moved
+    ends = (bounds[:, 1:] - bounds[:, :1] + start[:, None]).flatten()
+    return unit[kept], torch.cat([ends.new_zeros(1), ends]), kept
+
+
+def _stacked(pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """(unit, offset) of several such, one after the other."""
+    start, offsets = 0, [pairs[0][1][:1]]
+    for unit, offset in pairs:
+        offsets.append(offset[1:] + start)
+        start += len(unit)
+    return torch.cat([unit for unit, _ in pairs]), torch.cat(offsets)
 
 
 def _slice(unit: Tensor, offset: Tensor, start: int, stop: int) -> tuple[Tensor, Tensor]:

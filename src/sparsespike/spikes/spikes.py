@@ -9,15 +9,18 @@ batch x time x unit.
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, SupportsIndex
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data._utils.collate import default_collate_fn_map
 
 from sparsespike.spikes import building
+from sparsespike.spikes.indexing import Index, chosen
 from sparsespike.spikes.lists import Lists, Shape
 from sparsespike.spikes.words import Words
 
@@ -36,6 +39,9 @@ class Spikes:
             a GPU where none is recorded (`torch.no_grad`).
         potential: like `value`, the membrane potential there (no gradient), or None.
         n_clamped: how many duplicate events of one (sample, step, unit) were clamped to one spike.
+        n_late: how many events came at step T or later, and are not among the spikes.
+        lost: (B, 2) int64 on the CPU, `n_clamped` and `n_late` of each sample, so that a part of a batch
+            has its own; None where only their sums are known.
     """
 
     shape: Shape
@@ -43,32 +49,41 @@ class Spikes:
     value: Tensor = field(default_factory=lambda: torch.empty(0))
     potential: Tensor | None = None
     n_clamped: int = 0
+    n_late: int = 0
+    lost: Tensor | None = None
 
     # ---- building ------------------------------------------------------------------------------
 
     @classmethod
-    def from_lists(cls, unit: Tensor, offset: Tensor, shape: tuple[int, int, int]) -> Spikes:
+    def from_lists(
+        cls, unit: building.Integers, offset: building.Integers, shape: building.Sizes
+    ) -> Spikes:
         """Spikes from ragged lists, checked.
 
         Args:
-            unit: (n_spikes,) integers in [0, N), strictly ascending within each row.
-            offset: (B*T + 1,) int64, from 0 to n_spikes, never descending; row = sample * T + step.
+            unit: (n_spikes,) integers in [0, N), strictly ascending within each row; tensor or array.
+            offset: (B*T + 1,) integers, from 0 to n_spikes, never descending; row = sample * T + step.
             shape: (B, T, N), each >= 1 (B >= 0).
 
         Raises:
             ValueError: naming the argument that breaks one of these rules.
         """
-        return cls(*building.of_lists(unit, offset, shape)).to(unit.device)
+        spikes = cls(*building.of_lists(unit, offset, shape))
+        return spikes.to(spikes.device)  # lists on a GPU become words
 
     @classmethod
     def from_dense(
-        cls, dense: Tensor, *, time_first: bool = False, active: Tensor | None = None
+        cls,
+        dense: Tensor | NDArray[Any],
+        *,
+        time_first: bool = False,
+        active: Tensor | NDArray[np.bool_] | None = None,
     ) -> Spikes:
         """Spikes from a dense tensor of 0 and 1.
 
         Args:
-            dense: (B, T, N), or (T, B, N) with `time_first`; any dtype. If it requires a gradient,
-                every entry counts as active unless `active` says otherwise.
+            dense: (B, T, N), or (T, B, N) with `time_first`; tensor or array of any dtype. If it requires
+                a gradient, every entry counts as active unless `active` says otherwise.
             time_first: whether time is the first dimension.
             active: bool, the shape of `dense`: the entries whose gradient is wanted.
 
@@ -79,24 +94,33 @@ class Spikes:
 
     @classmethod
     def from_events(
-        cls, sample: Tensor, step: Tensor, unit: Tensor, *, shape: tuple[int, int, int]
+        cls,
+        sample: building.Integers,
+        step: building.Integers,
+        unit: building.Integers,
+        *,
+        shape: building.Sizes,
+        drop_late: bool = False,
     ) -> Spikes:
         """Spikes from (sample, step, unit) triples in any order; duplicates are clamped and counted.
 
         Args:
-            sample: (n,) integers in [0, B).
-            step: (n,) integers in [0, T).
+            sample: (n,) integers in [0, B), tensor or array, as the next two.
+            step: (n,) integers in [0, T), or >= 0 with `drop_late`.
             unit: (n,) integers in [0, N).
             shape: (B, T, N).
+            drop_late: whether events at step T or later are dropped and counted, not refused.
 
         Returns:
-            Spikes whose `n_clamped` is the number of events that shared their entry with another.
+            Spikes whose `n_clamped` is the number of events that shared their entry with another,
+            and `n_late` that of the events dropped.
 
         Raises:
             ValueError: naming the argument that is out of range, of another length or not integer.
         """
-        built, n_clamped = building.of_events(sample, step, unit, shape)
-        return cls(*built, n_clamped=n_clamped)
+        built, lost = building.of_events(sample, step, unit, shape, drop_late)
+        n_clamped, n_late = lost.sum(0).tolist()
+        return cls(*built, n_clamped=n_clamped, n_late=n_late, lost=lost)
 
     @staticmethod
     def cat(parts: Sequence[Spikes]) -> Spikes:
@@ -105,28 +129,33 @@ class Spikes:
         Raises:
             ValueError: if `parts` is empty or samples or steps differ.
         """
-        if not parts:
-            raise ValueError("parts: expected at least one Spikes, found none")
-        n_batch, n_step, _ = parts[0].shape
-        for part in parts:
-            if part.shape[:2] != (n_batch, n_step):
-                raise ValueError(
-                    f"parts: expected {n_batch} samples of {n_step} steps each, found {part.shape[:2]}"
-                )
-        shape = n_batch, n_step, sum(part.shape[2] for part in parts)
-        entries, actives = [], []
-        first = 0  # unit of the part
-        for part in parts:
-            for entry, moved in (
-                (part.storage.entry(part.shape), entries),
-                (part.storage.active_entry(part.shape)[: len(part.value)], actives),
-            ):
-                row = torch.div(entry, part.shape[2], rounding_mode="floor")
-                moved.append(row * shape[2] + first + entry % part.shape[2])
-            first += part.shape[2]
-        value = torch.cat([part.value for part in parts])
-        built = building.of_entries(shape, torch.cat(entries), torch.cat(actives), value)
-        return Spikes(*built, n_clamped=sum(part.n_clamped for part in parts))
+        parts = building.checked_parts(parts, Spikes)
+        built = building.side_by_side([(p.shape, p.storage, p.value) for p in parts])
+        lost = [part.lost for part in parts if part.lost is not None]
+        by_sample = torch.stack(lost).sum(0) if len(lost) == len(parts) else None
+        n_clamped, n_late = sum(p.n_clamped for p in parts), sum(p.n_late for p in parts)
+        return Spikes(*built, None, n_clamped, n_late, by_sample)
+
+    @staticmethod
+    def stack(parts: Sequence[Spikes]) -> Spikes:
+        """Joins samples to a batch: (B_1, T, N), (B_2, T, N), ... -> (B_1 + B_2 + ..., T, N).
+
+        Stored as the first part is; differentiable. Visits events only: O(n_spikes + n_active + B T).
+
+        Raises:
+            ValueError: if `parts` is empty, or steps, units or devices differ.
+        """
+        parts = building.checked_parts(parts, Spikes)
+        parts = [part._as(type(parts[0].storage)) for part in parts]
+        built = building.one_after_the_other([(p.shape, p.storage, p.value) for p in parts])
+        of_parts = [p.potential for p in parts if p.potential is not None]
+        potential = torch.cat(of_parts) if len(of_parts) == len(parts) else None
+        if potential is not None and len(potential) != len(built.value):
+            potential = None
+        lost = [part.lost for part in parts if part.lost is not None]
+        by_sample = torch.cat(lost) if len(lost) == len(parts) else None
+        n_clamped, n_late = sum(p.n_clamped for p in parts), sum(p.n_late for p in parts)
+        return Spikes(*built, potential, n_clamped, n_late, by_sample)
 
     # ---- reading -------------------------------------------------------------------------------
 
@@ -243,19 +272,21 @@ class Spikes:
     def to(self, target: torch.device | str | torch.dtype) -> Spikes:
         """The same spikes on another device, as its backend stores them; or `value` in another dtype."""
         if isinstance(target, torch.dtype):
+            if not target.is_floating_point:
+                raise ValueError(f"target: expected a device or a floating dtype, found {target}")
             potential = None if self.potential is None else self.potential.to(target)
             return replace(self, value=self.value.to(target), potential=potential)
-        device = torch.device(target)
+        try:
+            device = torch.device(target)
+        except (TypeError, RuntimeError):
+            raise ValueError(
+                f"target: expected a device or a floating dtype, found {target!r}"
+            ) from None
         moved = self
         if device.type != self.device.type or device.index not in (None, self.device.index):
-            # Words count on the host; `total` stays there.
-            tensors = {
-                name: part if name == "total" else part.to(device)
-                for name, part in self.storage._asdict().items()
-            }
             moved = replace(
                 self,
-                storage=type(self.storage)(**tensors),
+                storage=self.storage.to(device),
                 value=self.value.to(device),
                 potential=None if self.potential is None else self.potential.to(device),
             )
@@ -275,47 +306,71 @@ class Spikes:
         return torch.div(entry, n_step * n_unit, rounding_mode="floor") * n_unit + entry % n_unit
 
     def _as(self, kind: type[Lists] | type[Words]) -> Spikes:
-        if isinstance(self.storage, kind):
-            return self
-        entry, active = self.storage.entry(self.shape), None
-        value, potential = self.value, self.potential
-        if self.storage.has_active:
-            active = self.storage.active_entry(self.shape)
-            if len(value) < len(active):  # words made without gradient keep the bits alone
-                value, potential = torch.isin(active, entry).to(value.dtype), None
-        storage, order = kind.of(entry, active, self.shape)
-        if order is None:
-            return replace(self, storage=storage)
-        potential = None if potential is None else potential[order]
-        return replace(self, storage=storage, value=value[order], potential=potential)
+        storage, value, potential = building.converted(
+            self.shape, self.storage, self.value, self.potential, kind
+        )
+        return replace(self, storage=storage, value=value, potential=potential)
 
     def detach(self) -> Spikes:
         """The same spikes, without history and without active set."""
         nothing = self.value.new_empty(0)
-        return Spikes(self.shape, self.storage.plain(), nothing, n_clamped=self.n_clamped)
+        return replace(self, storage=self.storage.plain(), value=nothing, potential=None)
+
+    # ---- parts ---------------------------------------------------------------------------------
 
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, index: SupportsIndex | slice) -> Spikes:
-        """The samples `index` names, an int (giving a batch of one) or a slice of step 1."""
-        n_batch, n_step, n_unit = self.shape
-        if isinstance(index, SupportsIndex):
-            index = operator.index(index)
-            if not -n_batch <= index < n_batch:
-                raise IndexError(f"sample {index} of a batch of {n_batch}")
-            index = slice(index % n_batch, index % n_batch + 1)
-        if not isinstance(index, slice) or index.step not in (None, 1):
-            raise ValueError(f"index: expected an int or a slice of step 1, found {index!r}")
-        start, stop, _ = index.indices(n_batch)
-        stop = max(start, stop)
-        storage, kept = self.storage.samples(start, stop, self.shape)
-        return Spikes(
-            (stop - start, n_step, n_unit),
-            storage,
-            self.value[kept],
-            None if self.potential is None else self.potential[kept],
+    def __iter__(self) -> Iterator[Spikes]:
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, index: Index) -> Spikes:
+        """Some samples, `spikes[samples]`, or some steps of them, `spikes[samples, steps]`.
+
+        Differentiable. A slice of samples alone is a view, everything else a copy.
+
+        Args:
+            index: samples are an int (which gives a batch of one), a slice, a list or 1-D array or
+                tensor of ints (which may repeat), or a mask of B bools. Steps are an int (which gives
+                one step) or a slice of step 1.
+
+        Returns:
+            (b, t, N). Its `n_clamped` and `n_late` are those of the samples, whatever the steps, where
+            they are known by sample, as of a data set's batch; else those of the whole.
+
+        Raises:
+            IndexError: if a sample or a step is out of range.
+            ValueError: if the index is of another kind, or leaves no step.
+        """
+        samples, start, stop = chosen(index, self.shape)
+        part = self._samples(samples)
+        if (start, stop) == (0, self.shape[1]):
+            return part
+        storage, kept = part.storage.steps(start, stop, part.shape)
+        return part._kept((part.shape[0], stop - start, part.shape[2]), storage, kept)
+
+    def _samples(self, samples: slice | Tensor) -> Spikes:
+        if isinstance(samples, slice):
+            n = samples.stop - samples.start
+            storage, kept = self.storage.samples(samples.start, samples.stop, self.shape)
+        else:
+            n = len(samples)
+            storage, kept = self.storage.taken(samples.to(self.device), self.shape)
+        part = self._kept((n, *self.shape[1:]), storage, kept)
+        totals = [self.n_clamped, self.n_late]
+        if self.lost is None or self.lost.sum(0).tolist() != totals:
+            return part
+        lost = self.lost[samples]
+        n_clamped, n_late = lost.sum(0).tolist()
+        return replace(part, n_clamped=n_clamped, n_late=n_late, lost=lost)
+
+    def _kept(self, shape: Shape, storage: Lists | Words, kept: slice | Tensor) -> Spikes:
+        potential = None if self.potential is None else self.potential[kept]
+        return replace(
+            self, shape=shape, storage=storage, value=self.value[kept], potential=potential
         )
+
+    # ---- keeping and showing -------------------------------------------------------------------
 
     def __getstate__(self) -> dict[str, Any]:
         # Workers and caches want the events; a gradient history cannot leave its process.
@@ -324,15 +379,25 @@ class Spikes:
             "storage": type(self.storage)(*(_alone(part) for part in self.storage)),
             "value": _alone(self.value.detach()),
             "potential": potential,
+            "lost": None if self.lost is None else _alone(self.lost),
         }
 
     def __repr__(self) -> str:
         n_batch, n_step, n_unit = self.shape
         clamped = f", {self.n_clamped:,} clamped" if self.n_clamped else ""
+        late = f", {self.n_late:,} late" if self.n_late else ""
         return (
             f"Spikes(B={n_batch}, T={n_step}, N={n_unit}: {self.n_spikes:,} spikes, "
-            f"rate {self.rate():.3%}, {self.n_active:,} active ({self.activity():.3%}){clamped})"
+            f"rate {self.rate():.3%}, {self.n_active:,} active ({self.activity():.3%}){clamped}{late})"
         )
+
+
+def _collate(batch: list[Spikes], *, collate_fn_map: object = None) -> Spikes:
+    """What `torch.utils.data.default_collate` does with samples: they are joined to a batch."""
+    return Spikes.stack(batch)
+
+
+default_collate_fn_map[Spikes] = _collate
 
 
 def _alone(part: Tensor) -> Tensor:

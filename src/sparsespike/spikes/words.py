@@ -8,6 +8,7 @@ another: a thread owns a unit. `value` of a `Spikes` is in the order of the bits
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -53,6 +54,12 @@ class Words(NamedTuple):
     def device(self) -> torch.device:
         """Where the words are."""
         return self.word.device
+
+    def to(self, device: torch.device) -> Words:
+        """The words on another device; `total` stays, as it is the host that counts."""
+        return Words(
+            self.word.to(device), self.total, self.active.to(device), self.start.to(device)
+        )
 
     @property
     def has_active(self) -> bool:
@@ -116,6 +123,60 @@ class Words(NamedTuple):
                 f"value: expected {int(self.total[1])}, one per active entry, found {n_value}"
             )
 
+    def taken(self, sample: Tensor, shape: Shape) -> tuple[Words, Tensor]:
+        """The words of some samples, (b,) int64 on their device; and which active entries these are."""
+        nothing, uncounted = self.word.new_empty(0), torch.empty(0, dtype=torch.int64)
+        part = Words(self.word[sample], uncounted, nothing, nothing)
+        if not self.has_active:
+            return part, sample.new_empty(0)
+        part = part._replace(active=self.active[sample])
+        if not len(self.start):
+            return part, sample.new_empty(0)
+        length = popcount(self.active).sum((1, 2))  # (B,), and the values of a sample lie together
+        before = length.cumsum(0) - length
+        length = length[sample]
+        moved = before[sample] - (length.cumsum(0) - length)
+        n = int(length.sum())
+        kept = torch.arange(n, device=self.device)
+        kept = kept + torch.repeat_interleave(moved, length, output_size=n)
+        return part._replace(start=starts(part.active)), kept
+
+    def steps(self, start: int, stop: int, shape: Shape) -> tuple[Words, Tensor]:
+        """The words of the steps start:stop of each sample, and which active entries these are."""
+        cut = shape[0], stop - start, shape[2]
+        entry, _ = _cut(self.entry(shape), start, stop, shape)
+        if not self.has_active:
+            return Words.of(entry, None, cut)[0], entry.new_empty(0)
+        active, kept = _cut(self.active_entry(shape), start, stop, shape)
+        words, order = Words.of(entry, active, cut)
+        if not len(self.start):
+            return words._replace(start=self.start), entry.new_empty(0)
+        return words, kept[order]
+
+    @staticmethod
+    def stacked(parts: Sequence[Words], with_value: Sequence[bool]) -> Words:
+        """The words of several batches, one after the other.
+
+        Args:
+            parts: of the same steps and units.
+            with_value: whether the values of each are kept; where they are of some, only the active
+                entries of these stay.
+        """
+        word = torch.cat([part.word for part in parts])
+        nothing, uncounted = word.new_empty(0), torch.empty(0, dtype=torch.int64)
+        stacked = Words(word, uncounted, nothing, nothing)
+        if not any(part.has_active for part in parts):
+            return stacked
+        valued = any(with_value)
+        bits = [
+            part.active
+            if part.has_active and (has_value or not valued)
+            else torch.zeros_like(part.word)
+            for part, has_value in zip(parts, with_value, strict=True)
+        ]
+        active = torch.cat(bits)
+        return stacked._replace(active=active, start=starts(active) if valued else nothing)
+
     def plain(self) -> Words:
         """The same spikes without active set."""
         nothing = self.word.new_empty(0)
@@ -168,6 +229,17 @@ def _pack(entry: Tensor, shape: Shape) -> tuple[Tensor, Tensor]:
     word = torch.zeros(n_batch * n_word * n_unit, dtype=torch.int32, device=entry.device)
     word.scatter_add_(0, index, torch.bitwise_left_shift(1, bit).to(torch.int32))
     return word.view(n_batch, n_word, n_unit), index * STEPS + bit
+
+
+def _cut(entry: Tensor, start: int, stop: int, shape: Shape) -> tuple[Tensor, Tensor]:
+    """The entries in the steps start:stop, of (B, stop - start, N); and where they were."""
+    _, n_step, n_unit = shape
+    row = torch.div(entry, n_unit, rounding_mode="floor")
+    step = row % n_step
+    kept = ((step >= start) & (step < stop)).nonzero()[:, 0]
+    sample = torch.div(row[kept], n_step, rounding_mode="floor")
+    row = sample * (stop - start) + step[kept] - start
+    return row * n_unit + entry[kept] % n_unit, kept
 
 
 def _entries(word: Tensor, shape: Shape) -> Tensor:

@@ -33,6 +33,7 @@ def evaluate(net: Network, dataset: EventDataset, recipe: Recipe) -> dict[str, A
         accuracy: share in [0, 1].
         loss: mean cross-entropy.
         n_samples, samples_per_second.
+        n_clamped, n_late: input events merged into another of their step and unit, and dropped.
         per_class: accuracy of each class, None for one without samples.
         layers: per spiking layer, rate and activity as shares of (sample, step, unit) entries.
 
@@ -52,6 +53,7 @@ def evaluate(net: Network, dataset: EventDataset, recipe: Recipe) -> dict[str, A
     loader = EventLoader(
         dataset, recipe.batch_size, shuffle=False, seed=0, steps=recipe.steps, dt=recipe.dt
     )
+    loader.watch.told = True  # the score has it
     net.to(device_for(recipe.backend))
     start = time.perf_counter()
     with torch.no_grad(), use_backend(recipe.backend):
@@ -71,6 +73,8 @@ def evaluate(net: Network, dataset: EventDataset, recipe: Recipe) -> dict[str, A
         "accuracy": totals.accuracy(),
         "loss": totals.mean_loss(),
         "n_samples": totals.n_samples,
+        "n_clamped": totals.n_clamped,
+        "n_late": totals.n_late,
         "samples_per_second": totals.samples_per_second(),
         "per_class": per_class,
         "layers": [{"rate": x["rate"], "activity": x["activity"]} for x in totals.layers()],

@@ -21,6 +21,7 @@ class Totals:
         n_samples: samples in them.
         n_correct: samples whose largest logit was the label's.
         n_clamped: duplicate input events clamped to one spike.
+        n_late: input events at step T or later, dropped.
         loss: loss times samples.
         seconds: time spent.
         n_entries: per spiking layer, (sample, step, unit) entries.
@@ -33,6 +34,7 @@ class Totals:
     n_samples: int = 0
     n_correct: int = 0
     n_clamped: int = 0
+    n_late: int = 0
     loss: float = 0.0
     seconds: float = 0.0
     n_entries: list[int] = field(default_factory=list)
@@ -56,6 +58,7 @@ class Totals:
         self.n_samples += len(label)
         self.n_correct += int((logit.argmax(1) == label).sum())
         self.n_clamped += spikes.n_clamped
+        self.n_late += spikes.n_late
         self.loss += loss * len(label)
         for counts in (self.n_entries, self.n_spikes, self.n_active, self.n_silent):
             counts.extend([0] * (len(hidden) - len(counts)))

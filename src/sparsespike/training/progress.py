@@ -97,14 +97,16 @@ def live_table(totals: Totals, seconds: float, position: tuple[int, int, int, in
     return table
 
 
-def score_table(title: str, score: dict[str, Any]) -> Table:
-    """The table of an evaluation, of what `evaluate` returns."""
+def score_table(title: str, score: dict[str, Any], split: str = "test") -> Table:
+    """The table of an evaluation, of what `evaluate` returns; `split` names the samples scored."""
     table = Table(title=title, show_header=False)
     table.add_column()
     table.add_column(justify="right")
-    table.add_row("test accuracy", f"{score['accuracy']:.2%}")
-    table.add_row("test loss", f"{score['loss']:.4f}")
+    table.add_row(f"{split} accuracy", f"{score['accuracy']:.2%}")
+    table.add_row(f"{split} loss", f"{score['loss']:.4f}")
     table.add_row("samples", f"{score['n_samples']:,}")
+    if score["n_late"]:
+        table.add_row("late events, dropped", f"{score['n_late']:,}")
     for i, layer in enumerate(score["layers"], start=1):
         table.add_row(f"layer {i} activity", f"{layer['activity']:.3%}")
         table.add_row(f"layer {i} spike rate", f"{layer['rate']:.3%}")

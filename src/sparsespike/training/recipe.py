@@ -7,7 +7,6 @@ module imports nothing heavy, so that the command line can show a recipe without
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import re
 import tomllib
@@ -17,6 +16,8 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+from sparsespike.spikes.arguments import nearest
 
 if TYPE_CHECKING:
     from sparsespike.data.dataset import EventDataset
@@ -258,12 +259,6 @@ def from_dict(values: dict[str, Any]) -> Recipe:
             hint = nearest(key, known) or f"; the keys are {', '.join(known)}"
             raise ValueError(f"unknown key {key!r}{hint}")
     return Recipe(**values)
-
-
-def nearest(word: str, known: list[str]) -> str:
-    """The hint for a mistyped word: `; did you mean ...?`, or nothing if none is near."""
-    near = difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def _shipped():

@@ -23,7 +23,8 @@ from torch.nn import functional
 import sparsespike
 from sparsespike import data, losses
 from sparsespike.backends import device_for, placed, use_backend
-from sparsespike.data import EventDataset, EventLoader
+from sparsespike.data import EventDataset, EventLoader, late
+from sparsespike.data.library import OutOfReach
 from sparsespike.spikes.spikes import Spikes
 from sparsespike.training import checkpoint
 from sparsespike.training import run as runs
@@ -97,6 +98,7 @@ def train(
         dt=recipe.dt,
         augment=recipe.augmentations(),
     )
+    events = _told_events(loader, progress)
     with use_backend(recipe.backend), _caught_signals() as caught, progress:
         while run.epoch < recipe.epochs:
             try:
@@ -111,7 +113,20 @@ def train(
                 raise Stopped(
                     f"stopped; --resume goes on with {_position(run)} of {folder}", caught[0]
                 )
-    return _finish(run, name, test_set)
+    return _finish(run, name, test_set, events)
+
+
+def _told_events(loader: EventLoader, progress: Progress) -> dict[str, Any]:
+    """What becomes of the training samples' events, before they are augmented; told, and for the result."""
+    counts = loader.dataset.count(loader.steps, loader.dt)
+    advice = late.told(loader.dataset, loader.grid, counts)
+    progress.note(
+        f"training events: {counts.n_events:,}, of which {counts.late:.2%} late (step "
+        f"{loader.steps} or later, dropped) and {counts.merged:.2%} merged (same step and unit)"
+        f"{'' if advice is None else f'; {advice}'}"
+    )
+    loader.watch.told = True
+    return {"n_events": counts.n_events, "late": counts.late, "merged": counts.merged}
 
 
 def _train_epoch(run: Run, loader: EventLoader, caught: list[int], progress: Progress) -> None:
@@ -182,6 +197,7 @@ def _finish_epoch(run: Run, validation_set: EventDataset | None, progress: Progr
         "validation_accuracy": held_out,
         "layers": layers,
         "n_clamped": totals.n_clamped,
+        "n_late": totals.n_late,
         "seconds": totals.seconds,
         "samples_per_second": totals.samples_per_second(),
         "peak_memory_mib": peak_memory(),
@@ -200,7 +216,7 @@ def _finish_epoch(run: Run, validation_set: EventDataset | None, progress: Progr
         run.save_best()
 
 
-def _finish(run: Run, name: str, test_set: EventDataset) -> dict[str, Any]:
+def _finish(run: Run, name: str, test_set: EventDataset, events: dict[str, Any]) -> dict[str, Any]:
     """Scores the test samples, the only time they are looked at, and writes the result."""
     which = "last" if run.best_epoch is None else "best"
     net, recipe, about = load_run(run.folder, which)
@@ -209,6 +225,7 @@ def _finish(run: Run, name: str, test_set: EventDataset) -> dict[str, Any]:
     result = {
         **about,
         "epochs": run.epoch,
+        "events": events,
         "train_accuracy": last["train_accuracy"],
         "validation_accuracy": None if run.best_epoch is None else run.best_accuracy,
         "seconds": seconds,
@@ -231,7 +248,11 @@ def _load(
     except OSError as error:
         if stored is not None or sample not in data.available():
             raise
-        progress.note(f"{name} is out of reach, going on with the embedded {sample}: {error}")
+        why = (error.why if isinstance(error, OutOfReach) else str(error)).partition(";")[0]
+        progress.note(f"{name} is not on this machine, and could not be fetched: {why}")
+        progress.note(
+            f"going on with the embedded {sample}; for the whole: sparsespike data get {name}"
+        )
     return sample, data.load(sample, "train"), data.load(sample, "test")
 
 

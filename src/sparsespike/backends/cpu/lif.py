@@ -8,8 +8,9 @@ import numpy as np
 from numba import njit
 from numba.extending import overload
 
-from sparsespike.backends.cpu.simd import above, add_alone, lanes, load, lowered, lowest_bit, store
+from sparsespike.backends.cpu.simd import above, add_alone, lanes, load, lowered, store
 from sparsespike.backends.cpu.verbs import INLINE, cut, fire, inject
+from sparsespike.spikes.bits import lowest_bit
 
 SUBTRACT, ZERO, NONE = 0, 1, 2
 

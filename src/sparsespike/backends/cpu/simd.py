@@ -214,16 +214,6 @@ def lowered(typingctx, block, scale, level, amount):
     return block(block, block.dtype, block.dtype, block.dtype), codegen
 
 
-@intrinsic
-def lowest_bit(typingctx, word):
-    """Index of the lowest set bit of a 64-bit word that is not zero."""
-
-    def codegen(context, builder, signature, args):
-        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
-
-    return types.intp(types.uint64), codegen
-
-
 @njit(forceinline=True)
 def add_alone(row, index, value):
     """row[index] += value, written as a whole block (see above)."""

@@ -21,7 +21,7 @@ from typing import Literal, NamedTuple, get_args
 
 import torch
 
-from sparsespike.data.download import data_folder
+from sparsespike.compiling.folder import user_cache
 from sparsespike.spikes.spikes import Spikes
 from sparsespike.spikes.words import STEPS
 
@@ -99,7 +99,7 @@ def model_of(device: torch.device) -> str:
 
 def tuned_path() -> Path:
     """Where `sparsespike bench gpu --tune` writes what it finds."""
-    return data_folder() / f"gpu_{TABLE}"
+    return user_cache() / f"gpu_{TABLE}"
 
 
 @lru_cache(maxsize=16)
