@@ -17,7 +17,7 @@ from torch import Tensor
 
 from sparsespike.backends import Gradient
 from sparsespike.descriptions import Equations, Neuron, Own, Precision, Term
-from sparsespike.spikes.lists import Lists
+from sparsespike.spikes.lists import Lists, check_ends
 from sparsespike.spikes.spikes import Spikes
 
 
@@ -90,6 +90,10 @@ def count_backward(grad: Tensor, spikes: Spikes) -> Tensor:
 
 def current(terms: Sequence[Term]) -> Tensor:
     """(B, T, N): what the terms bring, added up."""
+    for term in terms:
+        storage = term.spikes.storage
+        if isinstance(storage, Lists):
+            check_ends(len(storage.unit), int(storage.offset[-1]))
     brought = [
         term.connection.current(term.spikes.to(term.parameter[0].dtype).to_dense(), term.parameter)
         for term in terms

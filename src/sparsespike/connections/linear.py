@@ -98,7 +98,8 @@ class Linear(Connection):
         """Spikes (B, T, n_in) -> Current (B, T, n_out), not computed yet.
 
         Raises:
-            ValueError: naming the parameter whose shape, dtype or device does not fit, or `spikes`.
+            ValueError: if `spikes` are none or of another number of units, or `weight` is no matrix. What
+                else kernels read is checked when a neuron takes the current.
         """
         if not isinstance(spikes, Spikes):
             raise ValueError(f"spikes: expected Spikes, found {type(spikes).__name__}")
@@ -109,12 +110,12 @@ class Linear(Connection):
         if weight.dim() != 2:
             raise ValueError(f"weight: expected (n_out, n_in), found {tuple(weight.shape)}")
         n_out, n_in = weight.shape
+        if spikes.shape[2] != n_in:
+            raise ValueError(f"spikes: expected {n_in} units, found {spikes.shape[2]}")
         if bias is not None and bias.shape in ((), (1,)) and bias.layout is torch.strided:
             bias = bias.expand(n_out)  # shared by all neurons, as `nn.Linear` takes it
         parameter = (weight,) if bias is None else (weight, bias)
-        term = Term(spikes, descriptions.Linear(n_in, n_out), parameter)
-        term.check()
-        return Current((term,))
+        return Current((Term(spikes, descriptions.Linear(n_in, n_out), parameter),))
 
     def extra_repr(self) -> str:
         """Sizes, as shown by `print`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, NoReturn
 
 import torch
@@ -57,3 +58,8 @@ class _CountBackward(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> NoReturn:
         raise RuntimeError("sparsespike: found a second derivative of a count, which is linear")
+
+
+# As in `layers.py`.
+_Count.forward.__signature__ = inspect.signature(_Count.forward)  # pyright: ignore
+_CountBackward.forward.__signature__ = inspect.signature(_CountBackward.forward)  # pyright: ignore

@@ -7,6 +7,7 @@ transforms such as `torch.func.grad` unwrap their tensors before a kernel reads 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -231,6 +232,11 @@ class _LayerBackward(torch.autograd.Function):
     @staticmethod
     def vmap(info: Any, in_dims: Any, *args: Any) -> NoReturn:
         raise _no_vmap()
+
+
+# What `apply` would otherwise work out anew at every call, for longer than a small kernel takes.
+_Layer.forward.__signature__ = inspect.signature(_Layer.forward)  # pyright: ignore
+_LayerBackward.forward.__signature__ = inspect.signature(_LayerBackward.forward)  # pyright: ignore
 
 
 def _no_vmap() -> ValueError:

@@ -105,16 +105,12 @@ class Lists(NamedTuple):
             ValueError: naming the list that does not fit.
         """
         n_bound = shape[0] * shape[1] + 1
-        _check("unit", self.unit, "offset", self.offset, n_bound)
-        if self.has_active:
-            _check("active_unit", self.active_unit, "active_offset", self.active_offset, n_bound)
-        elif len(self.active_unit) or self.active_offset.dtype is not torch.int64:
-            found = f"{len(self.active_unit)} of them and no int64 bounds"
-            raise ValueError(f"active_offset: expected bounds of the active units, found {found}")
-        if n_value != len(self.active_unit):
-            raise ValueError(
-                f"value: expected {len(self.active_unit)}, one per active entry, found {n_value}"
-            )
+        _check("unit", self.unit, self.offset, n_bound)
+        n_active = self.active_unit.numel()
+        if n_active or self.active_offset.numel():
+            _check("active_unit", self.active_unit, self.active_offset, n_bound)
+        if n_value != n_active:
+            raise ValueError(f"value: expected {n_active}, one per active entry, found {n_value}")
 
     def taken(self, sample: Tensor, shape: Shape) -> tuple[Lists, Tensor]:
         """The lists of some samples, (b,) int64 on their device; and which active entries these are."""
@@ -160,16 +156,28 @@ def offset_of(row: Tensor, n_row: int) -> Tensor:
     return offset
 
 
-def _check(name: str, unit: Tensor, bounds_name: str, offset: Tensor, n_bound: int) -> None:
-    if offset.shape != (n_bound,) or offset.dtype is not torch.int64 or not offset.is_contiguous():
+def check_ends(n: int, last: int) -> None:
+    """Raises a ValueError unless the last bound of a list's rows is its length."""
+    if n != last:
         raise ValueError(
-            f"{bounds_name}: expected {n_bound} int64 side by side (B*T + 1), "
+            f"offset: expected the last bound to be {n}, the units' number, found {last}"
+        )
+
+
+def _check(name: str, unit: Tensor, offset: Tensor, n_bound: int) -> None:
+    if (
+        offset.numel() != n_bound
+        or offset.dtype is not torch.int64
+        or not offset.is_contiguous()
+        or offset.dim() != 1
+    ):
+        raise ValueError(
+            f"{name.replace('unit', 'offset')}: expected {n_bound} int64 side by side (B*T + 1), "
             f"found {tuple(offset.shape)} of {offset.dtype}"
         )
-    n = int(offset[-1])
-    if unit.shape != (n,) or unit.dtype is not torch.int32 or not unit.is_contiguous():
+    if unit.dtype is not torch.int32 or not unit.is_contiguous() or unit.dim() != 1:
         raise ValueError(
-            f"{name}: expected {n} int32 side by side, found {tuple(unit.shape)} of {unit.dtype}"
+            f"{name}: expected int32 side by side, found {tuple(unit.shape)} of {unit.dtype}"
         )
 
 

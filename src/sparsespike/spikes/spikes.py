@@ -262,7 +262,7 @@ class Spikes:
         return count.view(n_batch, n_unit)
 
     def check(self) -> None:
-        """Compares the lengths of all that a kernel reads with the shape; about two microseconds.
+        """Compares the lengths of all that a kernel reads with the shape; in one to three microseconds.
 
         Raises:
             ValueError: naming the part that does not fit.

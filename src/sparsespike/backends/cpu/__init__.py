@@ -106,8 +106,8 @@ def _spiking_gradient(
     connection = form.connection(rows, parameter) if wanted and not spread else None
     transposed = form.tiled(parameter[0]) if wanted and spread else None
     slope_of = surrogate.kernel(lif, potential, grad_value, neuron.attached)
-    own = form.units(fired.unit), form.bounds(fired.offset)
-    active = form.units(fired.active_unit), form.bounds(fired.active_offset)
+    own = form.rows(fired.unit, fired.offset)
+    active = form.rows(fired.active_unit, fired.active_offset)
 
     def run(first: int, last: int) -> LinearWeight:
         slope, coefficient = slope_of(int(active[1][first * steps]), int(active[1][last * steps]))
@@ -226,7 +226,7 @@ def readout_backward(
 def count_forward(spikes: Spikes) -> Tensor:
     """Spikes of each unit over time; see `Backend`."""
     total = spikes.value.new_zeros(spikes.shape[0], spikes.shape[2])
-    arrays = form.units(spikes.unit), form.bounds(spikes.offset)
+    arrays = form.rows(spikes.unit, spikes.offset)
     run_all(
         lambda first, last: count.forward(*arrays, spikes.shape[1], first, last, total.numpy()),
         ranges(spikes.shape[0]),
@@ -237,7 +237,9 @@ def count_forward(spikes: Spikes) -> Tensor:
 def count_backward(grad: Tensor, spikes: Spikes) -> Tensor:
     """Gradient of the counts at the active entries; see `Backend`."""
     gathered = torch.empty_like(spikes.value)
-    arrays = grad.numpy(), form.units(spikes.active_unit), form.bounds(spikes.active_offset)
+    if not len(gathered):
+        return gathered
+    arrays = grad.numpy(), *form.rows(spikes.active_unit, spikes.active_offset)
     run_all(
         lambda first, last: count.backward(*arrays, spikes.shape[1], first, last, gathered.numpy()),
         ranges(spikes.shape[0]),
@@ -255,10 +257,7 @@ class _Walk:
 
     def __init__(self, spikes: Spikes, need_input: bool) -> None:
         self.gathered = spikes.value.new_empty(len(spikes.active_unit) if need_input else 0)
-        in_offset = form.bounds(spikes.active_offset) if need_input else np.empty(0, np.uint64)
-        self.arrays = (
-            form.units(spikes.unit),
-            form.bounds(spikes.offset),
-            form.units(spikes.active_unit),
-            in_offset,
-        )
+        active = np.empty(0, np.uint32), np.empty(0, np.uint64)
+        if need_input and len(spikes.active_offset):
+            active = form.rows(spikes.active_unit, spikes.active_offset)
+        self.arrays = (*form.rows(spikes.unit, spikes.offset), *active)

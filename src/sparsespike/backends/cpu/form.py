@@ -16,33 +16,36 @@ from sparsespike.backends.cpu.simd import FOUR, aligned, lanes_of, padded
 from sparsespike.backends.cpu.terms import Inflow
 from sparsespike.backends.cpu.transpose import transpose
 from sparsespike.descriptions import LIF, Readout, Term
+from sparsespike.spikes.lists import check_ends
 
 # A neuron without memory leaks by this: what is left of its potential is below any rounding.
 SMALLEST_ALPHA = 2.0**-64
 RESET = {"subtract": SUBTRACT, "zero": ZERO, "none": NONE}
 
 
-def units(unit: Tensor) -> NDArray:
-    """Units as kernels take them: unsigned, so that indexing needs no test for negative ones."""
-    return unit.numpy().view(np.uint32)
+def rows(unit: Tensor, offset: Tensor) -> tuple[NDArray, NDArray]:
+    """A list's units and bounds for kernels: unsigned, so that indexing needs no test for negative ones.
 
-
-def bounds(offset: Tensor) -> NDArray:
-    """Bounds of rows as kernels take them: unsigned, for the same reason."""
-    return offset.numpy().view(np.uint64)
+    Raises:
+        ValueError: if the bounds end elsewhere than the units.
+    """
+    bounds = offset.numpy().view(np.uint64)
+    units = unit.numpy().view(np.uint32)
+    check_ends(len(units), int(bounds[-1]))
+    return units, bounds
 
 
 def fan_outs(weight: Tensor) -> Tensor:
     """(n_in, n): each input's weights side by side, as events read them; n is n_out padded with zeros."""
     array = weight.detach().contiguous().numpy()
-    rows = aligned((array.shape[1], padded(array.shape[0], array.dtype)), array.dtype, None)
-    transpose(array, rows)
-    return torch.from_numpy(rows)
+    fan_out = aligned((array.shape[1], padded(array.shape[0], array.dtype)), array.dtype, None)
+    transpose(array, fan_out)
+    return torch.from_numpy(fan_out)
 
 
-def connection(rows: Tensor, parameter: Sequence[Tensor]) -> LinearWeight:
+def connection(fan_out: Tensor, parameter: Sequence[Tensor]) -> LinearWeight:
     """The parameters of a connection, from what `fan_outs` made of its weight."""
-    weight = rows.numpy()
+    weight = fan_out.numpy()
     if len(parameter) == 1:
         return LinearWeight(weight, None)
     bias = aligned(weight.shape[1:], weight.dtype)
@@ -50,10 +53,10 @@ def connection(rows: Tensor, parameter: Sequence[Tensor]) -> LinearWeight:
     return LinearWeight(weight, bias)
 
 
-def inflow(term: Term, rows: Tensor) -> Inflow:
+def inflow(term: Term, fan_out: Tensor) -> Inflow:
     """A term, from what `fan_outs` made of its weight."""
     spikes = term.spikes
-    return Inflow(connection(rows, term.parameter), units(spikes.unit), bounds(spikes.offset))
+    return Inflow(connection(fan_out, term.parameter), *rows(spikes.unit, spikes.offset))
 
 
 def tiled(weight: Tensor) -> TiledWeight:

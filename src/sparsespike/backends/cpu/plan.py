@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 from torch import Tensor
 
-from sparsespike.backends.cpu import form
 from sparsespike.backends.cpu.grouped import EVENTS, ROWS
 from sparsespike.backends.cpu.lif import ZERO, LIFConstants
 from sparsespike.backends.cpu.simd import BLOCK
@@ -35,7 +35,8 @@ ENTRY = 3.0  # one number added to δ or a trace, or one event sorted into its g
 ROW = 8.0  # a row of events taken up
 PASS = 2.0  # a row passed in the walk that spreads ε
 READ = 1.5  # a number read there
-TRANSPOSE = 14.0  # a block of weights
+TILE = 8.0  # a block of weights laid out by tiles
+TURN = 5.0  # a block of ∇W turned over, from rows of fan-outs to PyTorch's order
 
 NEAR = 2**20  # bytes that a core's second cache holds
 
@@ -67,26 +68,27 @@ def forms(
     blocks_in, blocks = n_in / lanes, n / lanes
     n_spikes, n_active = len(spikes.unit), len(fired.active_unit)
     n_active_in = len(spikes.active_unit) if need_input else 0
-    transposing = TRANSPOSE * blocks_in * n
+    tiling, turning = TILE * blocks_in * n, TURN * blocks_in * n
     plain = neuron.reset != ZERO  # which cuts δ
     alone = len(parameter) == 1  # a bias takes every step's δ
 
     n_rows, n_active_rows = (
-        _rows(form.bounds(offset)) for offset in (spikes.offset, fired.active_offset)
+        _rows(offset.numpy().view(np.uint64)) for offset in (spikes.offset, fired.active_offset)
     )
     upkeep = ENTRY * n_active  # of δ
-    gradient = {AT_ONCE: upkeep + n_spikes * ADD_TO_MEMORY * blocks + n_rows * ROW}
+    gradient = {AT_ONCE: turning + upkeep + n_spikes * ADD_TO_MEMORY * blocks + n_rows * ROW}
     if alone:
         n_sums = n_in * max(n_rows / ROWS, n_spikes / EVENTS)
         gradient[GROUPED] = (
-            upkeep
+            turning
+            + upkeep
             + n_spikes * (ADD_KEPT * blocks + ENTRY)
             + n_rows * (KEEP * blocks + ROW)
             + n_sums * SUM_KEPT * blocks
         )
     if alone and plain and not neuron.attached:
         tracing = n_active * ADD_TO_MEMORY * blocks_in + n_active_rows * ROW
-        gradient[TRACED] = n_spikes * ENTRY + tracing + transposing
+        gradient[TRACED] = n_spikes * ENTRY + tracing
     cost = {}
     dot = DOT_NEAR if parameter[0].nbytes < NEAR else DOT_FAR
     for how, nanoseconds in gradient.items():
@@ -100,7 +102,7 @@ def forms(
                 + n_active_rows * (ADD_TO_MEMORY * blocks_in + ROW)
                 + spikes.shape[0] * spikes.shape[1] * PASS
                 + n_active_in * READ
-                + transposing
+                + tiling
             )
             cost[Forms(how, True)] = nanoseconds + spreading
     return min(cost, key=cost.__getitem__)
