@@ -80,7 +80,7 @@ class Term(NamedTuple):
     parameter: tuple[Tensor, ...]
 
     def check(self) -> None:
-        """Compares all that a kernel reads: lengths of lists, shapes, dtypes, devices; in 2 to 4 microseconds.
+        """Compares all that kernels read: lengths of lists, shapes, dtypes, devices; in 2 to 4 microseconds.
 
         Raises:
             ValueError: naming what does not fit.
