@@ -5,13 +5,18 @@ BIN := $(VENV)/bin
 # Options of `sparsespike train`, for instance: make train ARGS="--epochs 2"
 ARGS ?=
 
-.PHONY: train test check package setup peers test-gpu sanitize-gpu bench-gpu clean
+.PHONY: train test sweep check package setup peers test-gpu sanitize-gpu bench-gpu clean
 
 train: $(VENV)/.ready
 	$(BIN)/sparsespike train fashion-mnist-fast --out runs/fashion-mnist-fast $(ARGS)
 
 test: $(VENV)/.ready-dev check
 	$(BIN)/pytest -n 2
+
+# Every combination and many generated cases: over an hour on two cores.
+sweep: $(VENV)/.ready-dev
+	SPARSESPIKE_SWEEP=1 $(BIN)/pytest -n 2 --timeout 3000 tests/test_backends.py tests/test_current.py
+	$(BIN)/python -W ignore tools/fuzz_door.py --cases 10000
 
 check: $(VENV)/.ready-dev
 	$(BIN)/ruff format --check .

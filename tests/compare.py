@@ -89,25 +89,28 @@ def compare(
     return Counter(cases=1, learning=any(bool((grad != 0).any()) for grad in given))
 
 
-def compare_layer(case: Case, backend: str) -> Counter:
-    """Layer on a backend against the oracle; returns what happened.
+def compare_layer(case: Case, *backends: str) -> Counter:
+    """Layer on each of the backends against the oracle; returns what happened.
 
     Off the grid potentials are rounded differently, and a steep surrogate tells the difference: there both
     backward passes start from the oracle's potentials, and rounding of their own sums is all they have.
     """
-    out, found = run_layer(case, backend)
     out_dense, expected = run_layer(case, "dense")
-    assert_well_formed(out)
-    assert_same_lists(out, out_dense)
     allowed = tolerance_of(case.dtype)
-    if not case.exact:
-        found = gradients_from(out_dense, case, backend)
-        if expected["input"] is not None:
-            expected["input"] = expected["input"][case.dense()[1]]  # at the active entries
-        if case.dtype == torch.float32:
-            allowed += lost_by_rounding(case, "layer", expected)
-    seen = compare(found, expected, allowed)
-    seen.update(spiking=out.n_spikes > 0, in_band=out.n_active > 0)
+    if not case.exact and case.dtype == torch.float32:
+        allowed += lost_by_rounding(case, "layer", expected)
+    seen = Counter()
+    for backend in backends:
+        out, found = run_layer(case, backend)
+        assert_well_formed(out)
+        assert_same_lists(out, out_dense, backend)
+        wanted = dict(expected)
+        if not case.exact:
+            found = gradients_from(out_dense, case, backend)
+            if wanted["input"] is not None:
+                wanted["input"] = wanted["input"][case.dense()[1]]  # at the active entries
+        seen += compare(found, wanted, allowed)
+        seen.update(spiking=out.n_spikes > 0, in_band=out.n_active > 0)
     return seen
 
 
@@ -136,24 +139,31 @@ def gradients_from(out: ss.Spikes, case: Case, backend: str) -> dict[str, Tensor
     return found | {"input": replace(below, value=gradient.value).to("cpu").value}
 
 
-def compare_readout(case: Case, backend: str) -> Counter:
-    potential, found = run_readout(case, backend)
+def compare_readout(case: Case, *backends: str) -> Counter:
+    """Readout on each of the backends against the oracle; returns what happened."""
     potential_dense, expected = run_readout(case, "dense")
-    assert_close(potential, potential_dense, "potential")
-    return compare(found, expected)
+    seen = Counter()
+    for backend in backends:
+        potential, found = run_readout(case, backend)
+        assert_close(potential, potential_dense, f"potential ({backend})")
+        seen += compare(found, expected)
+    return seen
 
 
-def compare_network(case: Case, backend: str) -> Counter:
-    loss, signals, found = run_network(case, backend)
+def compare_network(case: Case, *backends: str) -> Counter:
+    """Network on each of the backends against the oracle; returns what happened."""
     loss_dense, signals_dense, expected = run_network(case, "dense")
-    for i, (signal, signal_dense) in enumerate(zip(signals, signals_dense, strict=True)):
-        assert_well_formed(signal)
-        assert_same_lists(signal, signal_dense, f"layer {i}")
-    if case.batch:  # the mean over no sample is NaN
-        assert_close(loss, loss_dense, "loss")
     allowed = tolerance_of(case.dtype) + lost_by_rounding(case, "network", expected)
-    seen = compare(found, expected, allowed)
-    seen.update(spiking=all(signal.n_spikes > 0 for signal in signals))
+    seen = Counter()
+    for backend in backends:
+        loss, signals, found = run_network(case, backend)
+        for i, (signal, signal_dense) in enumerate(zip(signals, signals_dense, strict=True)):
+            assert_well_formed(signal)
+            assert_same_lists(signal, signal_dense, f"layer {i} ({backend})")
+        if case.batch:  # the mean over no sample is NaN
+            assert_close(loss, loss_dense, "loss")
+        seen += compare(found, expected, allowed)
+        seen.update(spiking=all(signal.n_spikes > 0 for signal in signals))
     return seen
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from sparsespike.data import whole
 from sparsespike.training import checkpoint
 from sparsespike.training.checkpoint import CheckpointError
 
@@ -87,7 +88,7 @@ def test_a_full_disk_leaves_the_file_that_was_there(path, monkeypatch, there_bef
     before = path.read_bytes()
     if not there_before:
         path.unlink()
-    monkeypatch.setattr(checkpoint, "open", FullDisk, raising=False)
+    monkeypatch.setattr(whole, "open", FullDisk, raising=False)
     with pytest.raises(OSError, match=r"cannot save .*a\.safetensors: No space left") as caught:
         checkpoint.save(path, TENSORS, {"epoch": 4})
     assert ("the previous file is intact" in str(caught.value)) == there_before
@@ -101,7 +102,7 @@ def test_a_failing_rename_leaves_the_file_that_was_there(path, monkeypatch):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
     before = path.read_bytes()
-    monkeypatch.setattr(checkpoint.os, "replace", refuse)
+    monkeypatch.setattr(whole.os, "replace", refuse)
     with pytest.raises(OSError, match="Permission denied; the previous file is intact"):
         checkpoint.save(path, TENSORS, {"epoch": 4})
     assert path.read_bytes() == before

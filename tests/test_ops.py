@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -160,18 +161,37 @@ def step_loss(net: nn.Module, spikes: ss.Spikes) -> Tensor:
     return loss
 
 
-# The graph breaks at each layer, whose output has as many entries as the data makes active; torch then
-# looks at `.grad` of the tensors it hands over, and warns itself.
+class Own(nn.Module):
+    """Connections and neurons called by hand."""
+
+    def __init__(self, net: Any) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, spikes: ss.Spikes) -> Tensor:
+        hidden = self.net[0].neuron(self.net[0].connection(spikes))
+        return self.net[1].neuron(self.net[1].connection(hidden))
+
+
+# Torch looks at `.grad` of the tensors that it hands over at a graph break, and warns of it itself.
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
-@every_backend
-@pytest.mark.parametrize("compiler", ["eager", "aot_eager"])
+@pytest.mark.parametrize(
+    ("backend", "compiler"),
+    [(None, "eager"), ("cpu", "aot_eager"), ("cpu", "inductor"), ("gpu", "eager")],
+)
 def test_compiled_training_step_equals_the_plain_one(backend, compiler):
     torch.compiler.reset()
     case = NETWORKS[0]
-    plain, compiled = network(case, backend), network(case, backend)
+    plain, compiled = network(case, backend or "cpu"), network(case, backend or "cpu")
+    if backend is None:
+        for layer in (*plain, *compiled):
+            layer.backend = None  # pyright: ignore[reportArgumentType]
     step = torch.compile(step_loss, backend=compiler)
+    counted = torch._dynamo.utils.counters["graph_break"]
+    counted.clear()
     for seed in (0, 1):
-        spikes = stored_for(replace(case, seed=seed, active=0.0).spikes()[0], backend)
+        draw = replace(case, seed=seed, active=0.0)
+        spikes = stored_for(draw.spikes()[0], backend or "cpu")
         expected, found = step_loss(plain, spikes), step(compiled, spikes)
         assert_close(found.detach(), expected.detach(), "loss")
         expected.backward()
@@ -180,6 +200,21 @@ def test_compiled_training_step_equals_the_plain_one(backend, compiler):
             assert other.grad is not None
             assert bool((other.grad != 0).any())
             assert_same_gradient(one.grad, other.grad, name)
+    # One at each of three layers, and one at each of two counts of spikes; none the second time.
+    assert sum(counted.values()) == 5
+    torch.compiler.reset()
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
+def test_a_compiled_forward_of_ones_own_equals_the_plain_one_and_one_graph_is_refused():
+    torch.compiler.reset()
+    case = replace(NETWORKS[0], sizes=NETWORKS[0].sizes[:3], active=0.0)
+    own, spikes = Own(network(case, "cpu")), case.spikes()[0]
+    expected = own(spikes)
+    assert expected.any()
+    assert torch.equal(torch.compile(own, backend="eager")(spikes), expected)
+    with pytest.raises(RuntimeError, match=r"torch\.compiler\.disable"):
+        torch.compile(own, backend="eager", fullgraph=True)(spikes)
     torch.compiler.reset()
 
 

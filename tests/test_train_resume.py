@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from sparsespike import data
+from sparsespike.data import whole as writing
 from sparsespike.training import checkpoint
 from sparsespike.training import train as training_module
 from sparsespike.training.checkpoint import CheckpointError
@@ -243,7 +244,7 @@ def test_a_full_disk_leaves_a_state_to_resume_from(whole, stopped, monkeypatch):
 
     before = {path: path.read_bytes() for path in stopped.iterdir()}
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint.os, "fsync", full)
+        patch.setattr(writing.os, "fsync", full)
         with pytest.raises(OSError, match="No space left on device; the previous file is intact"):
             train(RECIPE, stopped, resume=True, progress=Listener())
     assert before == {path: path.read_bytes() for path in stopped.iterdir()}

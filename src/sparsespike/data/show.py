@@ -17,7 +17,7 @@ from rich.text import Text
 
 from sparsespike.data.dataset import EventDataset
 from sparsespike.data.recordings import Sensor
-from sparsespike.training import checkpoint
+from sparsespike.data.whole import write
 
 ON, OFF, INK = "#d1495b", "#00798c", "#2b2d42"
 BINS = 100  # of the events over time
@@ -119,7 +119,7 @@ def draw(dataset: EventDataset, index: int, path: Path) -> None:
     _draw_events(raster, rate, sample)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
-    checkpoint.write(path, buffer.getvalue())
+    write(path, buffer.getvalue())
 
 
 def _draw_events(raster: Any, rate: Any, sample: _Sample) -> None:

@@ -109,6 +109,8 @@ class Lists(NamedTuple):
         n_active = self.active_unit.numel()
         if n_active or self.active_offset.numel():
             _check("active_unit", self.active_unit, self.active_offset, n_bound)
+        elif self.active_offset.dtype is not torch.int64:
+            raise ValueError(f"active_offset: expected int64, found {self.active_offset.dtype}")
         if n_value != n_active:
             raise ValueError(f"value: expected {n_active}, one per active entry, found {n_value}")
 

@@ -7,10 +7,8 @@ everything: tensors and the position they belong to cannot come apart, and damag
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,8 @@ import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
+
+from sparsespike.data.whole import write
 
 FORMAT = "1"
 
@@ -104,26 +104,6 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     """
     lines = _text(path).splitlines()
     return [_parsed(f"{path}, line {i}", line) for i, line in enumerate(lines, start=1)]
-
-
-def write(path: Path, data: bytes) -> None:
-    """Writes a file atomically: beside the target, to the disk, then renamed over it.
-
-    Raises:
-        OSError: if that fails; the previous file is intact.
-    """
-    part = path.with_name(path.name + ".part")
-    try:
-        with open(part, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
-        kept = "; the previous file is intact" if path.exists() else ""
-        raise OSError(f"cannot save {path}: {error.strerror or error}{kept}") from error
 
 
 def _text(path: Path) -> str:

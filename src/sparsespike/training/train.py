@@ -11,6 +11,7 @@ import platform
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,7 @@ from sparsespike import data, losses
 from sparsespike.backends import device_for, placed, use_backend
 from sparsespike.data import EventDataset, EventLoader, late
 from sparsespike.data.library import OutOfReach
+from sparsespike.neurons.silence import SilenceWarning
 from sparsespike.spikes.spikes import Spikes
 from sparsespike.training import checkpoint
 from sparsespike.training import run as runs
@@ -99,7 +101,8 @@ def train(
         augment=recipe.augmentations(),
     )
     events = _told_events(loader, progress)
-    with use_backend(recipe.backend), _caught_signals() as caught, progress:
+    quiet = warnings.catch_warnings(action="ignore", category=SilenceWarning)  # `_warn_of_silence`
+    with use_backend(recipe.backend), _caught_signals() as caught, progress, quiet:
         while run.epoch < recipe.epochs:
             try:
                 _train_epoch(run, loader, caught, progress)
@@ -149,9 +152,8 @@ def _train_epoch(run: Run, loader: EventLoader, caught: list[int], progress: Pro
                 upper_weight=recipe.activity_upper_weight,
                 lower_weight=recipe.activity_lower_weight,
             )
-        value = (
-            loss.item()
-        )  # before the backward pass: nothing is learned from a loss that is not finite
+        # Before the backward pass: nothing is learned from a loss that is not finite.
+        value = loss.item()
         if not math.isfinite(value):
             run.check_finite()  # names the weights if it is their fault
             raise run.not_finite("the readout's potentials and the loss")
