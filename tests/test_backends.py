@@ -62,7 +62,7 @@ DTYPES = (torch.float32, torch.float64)
 WIDE = "SPARSESPIKE_SWEEP" in os.environ
 THINNED = not torch.cuda.is_available() and not WIDE
 # Generated cases of each sort.
-EXAMPLES = {"cpu": 600 if WIDE else 200, "gpu": 40 if THINNED else 200}
+EXAMPLES = {"cpu": 600 if WIDE else 200, "gpu": 12 if THINNED else 200}
 PARAMETERS = tuple((bias, dtype) for bias in (False, True) for dtype in DTYPES)
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sparsespike import data, folders
+from sparsespike import data
+from sparsespike.compiling import folder as folders
 from sparsespike.data import download, encoders, library
 from sparsespike.data.catalogue import FASHION_MNIST, MNIST
 from sparsespike.data.library import ENTRIES

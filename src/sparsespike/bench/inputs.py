@@ -132,6 +132,7 @@ def batch(
     loader = EventLoader(
         dataset, batch_size=batch_size, shuffle=True, seed=seed, steps=recipe.steps, dt=recipe.dt
     )
+    loader.watch.told = True  # the table says how many steps were taken
     return next(iter(loader.batches(0)))
 
 

@@ -50,7 +50,8 @@ def of_lists(unit: Integers, offset: Integers, shape: Sizes) -> Built:
     row_starts[offset] = True
     if bool(((unit.diff() <= 0) & ~row_starts[1:-1]).any()):
         raise ValueError("unit: expected strictly ascending units in each row, found unsorted ones")
-    return Built((n_batch, n_step, n_unit), Lists(unit.to(torch.int32), offset), torch.empty(0))
+    lists = Lists(unit.to(torch.int32).contiguous(), offset.contiguous())
+    return Built((n_batch, n_step, n_unit), lists, torch.empty(0))
 
 
 def of_dense(

@@ -48,12 +48,7 @@ def currents(
     rows: tl.constexpr = BLOCK_W * 32
     row = tl.program_id(1) * rows + tl.arange(0, rows)
     operand: tl.constexpr = plane_p.dtype.element_ty
-    to_p = current_p + (b * words * 32 + row[:, None]) * N + n[None, :]
-    in_current = (row[:, None] < words * 32) & (n[None, :] < N)
-    if FRESH:
-        total = tl.zeros((rows, BLOCK_N), current_p.dtype.element_ty)
-    else:
-        total = tl.load(to_p, mask=in_current, other=0.0)
+    total = tl.zeros((rows, BLOCK_N), current_p.dtype.element_ty)
     word_p += (b * n_word + first) * K
     for k0 in range(0, K, BLOCK_K):
         k = k0 + tl.arange(0, BLOCK_K)
@@ -68,6 +63,10 @@ def currents(
     if HAS_BIAS:
         bias = tl.load(bias_p + n, mask=n < N, other=0.0)
         total += bias[None, :].to(total.dtype)
+    to_p = current_p + (b * words * 32 + row[:, None]) * N + n[None, :]
+    in_current = (row[:, None] < words * 32) & (n[None, :] < N)
+    if not FRESH:  # at the end: what it held would take registers from the products
+        total += tl.load(to_p, mask=in_current, other=0.0)
     tl.store(to_p, total, mask=in_current)
 
 
