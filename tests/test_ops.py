@@ -214,6 +214,7 @@ def test_a_compiled_forward_of_ones_own_equals_the_plain_one_and_one_graph_is_re
     expected = own(spikes)
     assert expected.any()
     assert torch.equal(torch.compile(own, backend="eager")(spikes), expected)
+    torch.compiler.reset()
     with pytest.raises(RuntimeError, match=r"torch\.compiler\.disable"):
         torch.compile(own, backend="eager", fullgraph=True)(spikes)
     torch.compiler.reset()

@@ -146,8 +146,9 @@ def test_the_network_is_the_recipes():
     net = recipe.network(11, 3)
     assert [tuple(p.shape) for p in net.parameters()] == [(7, 11), (5, 7), (3, 5)]
     lif = ss.LIF(tau_mem=10e-3, dt=1e-3, b_th=0.2, surrogate=ss.Triangle(0.5), reset="zero")
-    neurons = [layer.neuron for layer in net]
-    assert neurons == [lif, lif, ss.Readout(tau_mem=20e-3, dt=1e-3)]
+    found = [layer.neuron.describe() for layer in net]  # pyright: ignore
+    readout = ss.Readout(tau_mem=20e-3, dt=1e-3)
+    assert found == [neuron.describe() for neuron in (lif, lif, readout)]
 
 
 def test_the_seed_alone_decides_the_weights():

@@ -187,11 +187,11 @@ def test_the_dense_backend_trains_the_same_network(tmp_path):
 
 
 def test_the_gpu_backend_trains_the_same_network_and_resumes(tmp_path, monkeypatch):
-    monkeypatch.setitem(SIZES, "train", 24)
+    monkeypatch.setitem(SIZES, "train", 16)
     monkeypatch.setitem(SIZES, "test", 8)
     few.cache_clear()
     short = dataclasses.replace(
-        QUICK, epochs=1, hidden=(10,), steps=20, batch_size=8, validation=0.0
+        QUICK, epochs=1, hidden=(10,), steps=20, batch_size=16, validation=0.0
     )
     for backend in ("cpu", "gpu"):
         recipe = dataclasses.replace(short, backend=backend)

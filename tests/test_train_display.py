@@ -23,6 +23,7 @@ SCORE: dict[str, Any] = {
     "accuracy": 0.8215,
     "loss": 0.5,
     "n_samples": 10_000,
+    "n_late": 0,
     "per_class": [0.9, None],
     "layers": [{"rate": 0.0071, "activity": 0.0106}, {"rate": 0.0052, "activity": 0.0087}],
 }

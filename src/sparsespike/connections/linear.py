@@ -34,6 +34,8 @@ class Linear(Connection):
         ValueError: if a size is < 1.
     """
 
+    _drawn: int | None = None  # checksum of weights that nobody has touched since they were drawn
+
     def __init__(
         self,
         n_in: int,
