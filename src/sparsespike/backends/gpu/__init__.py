@@ -227,8 +227,12 @@ def _forward(synapses: list[LinearSynapses], walk: Walk) -> None:
     state = like.new_zeros((n_batch, n_out))
     for first, words in plan.segments(n_batch, n_word, n_out, like.itemsize):
         current = like.new_empty((n_batch, words * STEPS, n_out))
-        for i, one in enumerate(synapses):
-            one.scatter(first, words, current, fresh=i == 0)
+        synapses[0].scatter(first, words, current)
+        for one in synapses[1:]:
+            # Added here: the kernel would need registers for what it adds to, and spill.
+            more = torch.empty_like(current)
+            one.scatter(first, words, more)
+            current += more
         walk(first, words, state, current)
 
 

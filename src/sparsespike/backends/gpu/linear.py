@@ -26,20 +26,19 @@ def currents(
     K,
     N,
     HAS_BIAS: tl.constexpr,
-    FRESH: tl.constexpr,
     PLANES: tl.constexpr,
     PRECISION: tl.constexpr,
     BLOCK_W: tl.constexpr,
     BLOCK_K: tl.constexpr,
     BLOCK_N: tl.constexpr,
 ):
-    """current[b, t, n] (+)= Σ_k S[b, t, k] W[k, n] (+ bias[n]), the sum in eq. 2.
+    """current[b, t, n] = Σ_k S[b, t, k] W[k, n] (+ bias[n]), the sum in eq. 2.
 
     Args:
         word_p: (B, n_word, K) input spikes.
         plane_p: (PLANES, K, N) weights.
         bias_p: (N,), read if HAS_BIAS.
-        current_p: (B, words * 32, N), written if FRESH, else added to.
+        current_p: (B, words * 32, N), written.
         first, n_word, words: first word of the segment, words of the recording, words of the segment.
     """
     b = tl.program_id(0).to(tl.int64)
@@ -64,10 +63,7 @@ def currents(
         bias = tl.load(bias_p + n, mask=n < N, other=0.0)
         total += bias[None, :].to(total.dtype)
     to_p = current_p + (b * words * 32 + row[:, None]) * N + n[None, :]
-    in_current = (row[:, None] < words * 32) & (n[None, :] < N)
-    if not FRESH:  # at the end: what it held would take registers from the products
-        total += tl.load(to_p, mask=in_current, other=0.0)
-    tl.store(to_p, total, mask=in_current)
+    tl.store(to_p, total, mask=(row[:, None] < words * 32) & (n[None, :] < N))
 
 
 @triton.jit(do_not_specialize=["B", "first", "n_word", "words", "parts"])

@@ -38,8 +38,8 @@ class LinearSynapses:
         self.n_out = self.weight.shape[1]
         self.planes = planes_of(self.weight, how) if planes is None else planes
 
-    def scatter(self, first: int, words: int, current: Tensor, *, fresh: bool) -> None:
-        """Writes the currents (B, words * 32, N) of a segment, or adds to them."""
+    def scatter(self, first: int, words: int, current: Tensor) -> None:
+        """Writes the currents (B, words * 32, N) of a segment."""
         block_w, block_n = (1, 32) if current.dtype == torch.float64 else (min(4, words), 64)
         block_w = triton.next_power_of_2(block_w)
         grid = self.batch, triton.cdiv(words, block_w), triton.cdiv(self.n_out, block_n)
@@ -54,7 +54,6 @@ class LinearSynapses:
             self.n_in,
             self.n_out,
             HAS_BIAS=self.bias is not None,
-            FRESH=fresh,
             PLANES=self.how.planes,
             PRECISION=self.how.input_precision,
             BLOCK_W=block_w,
