@@ -52,6 +52,14 @@ def test_wrong_parameters_are_refused_by_name(name, value, message):
         layer(term.spikes)
 
 
+def test_a_weight_that_is_no_tensor_is_refused_by_name():
+    layer, term = layer_and_term()
+    del layer.connection.weight
+    layer.connection.weight = "heavy"
+    with pytest.raises(ValueError, match=r"weight: expected \(n_out, n_in\), found str"):
+        layer(term.spikes)
+
+
 def test_a_parameter_that_shrank_after_the_connection_was_called_is_refused():
     layer, term = layer_and_term()
     current = layer.connection(term.spikes)

@@ -6,7 +6,7 @@ import math
 import zlib
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sparsespike import descriptions
 from sparsespike.connections.current import Connection, Current
@@ -109,8 +109,9 @@ class Linear(Connection):
             self.weight,
             self.bias,
         )  # once: a parametrised weight is computed when it is read
-        if weight.dim() != 2:
-            raise ValueError(f"weight: expected (n_out, n_in), found {tuple(weight.shape)}")
+        if not isinstance(weight, Tensor) or weight.dim() != 2:
+            found = tuple(weight.shape) if isinstance(weight, Tensor) else type(weight).__name__
+            raise ValueError(f"weight: expected (n_out, n_in), found {found}")
         n_out, n_in = weight.shape
         if spikes.shape[2] != n_in:
             raise ValueError(f"spikes: expected {n_in} units, found {spikes.shape[2]}")
