@@ -10,6 +10,9 @@ ARGS ?=
 train: $(VENV)/.ready
 	$(BIN)/sparsespike train fashion-mnist-fast --out runs/fashion-mnist-fast $(ARGS)
 
+# Two workers, each with an OpenMP team of two: threads that wait must not spin on cores that the other needs.
+test ahead sweep: export OMP_WAIT_POLICY = passive
+
 test: $(VENV)/.ready-dev check
 	$(BIN)/pytest -n 2 --ignore tests/test_gpu_compile.py
 

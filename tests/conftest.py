@@ -19,7 +19,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
-from interpreter import patch_once_per_launch
+from interpreter import speed_up
 from small_package import Small
 
 # Without a GPU the GPU backend runs in Triton's interpreter, which wants to know before kernels are defined.
@@ -32,7 +32,7 @@ ALL_ONES = 0x100  # whose lowest byte is 0: memory of 0xFF bytes, NaN as float, 
 
 def pytest_configure() -> None:
     if "TRITON_INTERPRET" in os.environ:
-        patch_once_per_launch()
+        speed_up()
     torch.use_deterministic_algorithms(True)  # fills `torch.empty` too
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
