@@ -6,6 +6,7 @@ now. A description is frozen: the backward pass works from what the forward pass
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
@@ -51,6 +52,11 @@ class Linear:
     n_in: int
     n_out: int
 
+    @property
+    def unit_shape(self) -> tuple[int, ...]:
+        """(n_out,)."""
+        return (self.n_out,)
+
     def current(self, dense: Tensor, parameter: tuple[Tensor, ...]) -> Tensor:
         """(B, T, n_in) spikes -> (B, T, n_out) currents: the definition, in plain PyTorch."""
         return functional.linear(dense, *parameter)
@@ -66,6 +72,95 @@ class Linear:
             raise ValueError(f"bias: expected ({self.n_out},), one per neuron, found {found}")
 
 
+@dataclass(frozen=True)
+class Conv:
+    """A convolution's synapses; one of one dimension has rows of height 1.
+
+    Attributes:
+        in_shape: (C_in, H, W) of the layer below.
+        n_channel: C_out.
+        kernel: (kH, kW).
+        stride: of the rows and of the columns.
+        padding: zeros (above, below) and (left, right).
+        dilation: of the rows and of the columns.
+        groups: into which channels are divided.
+        n_dim: 1 or 2, of the shape that people see.
+    """
+
+    in_shape: tuple[int, int, int]
+    n_channel: int
+    kernel: tuple[int, int]
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0))
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+    n_dim: int = 2
+
+    @property
+    def n_in(self) -> int:
+        """Units of the layer below."""
+        return math.prod(self.in_shape)
+
+    @property
+    def out_shape(self) -> tuple[int, int, int]:
+        """(C_out, H, W) of this layer; a size < 1 if the kernel does not fit."""
+        height, width = (
+            (size + sum(pad) - d * (k - 1) - 1) // step + 1
+            for size, pad, d, k, step in zip(
+                self.in_shape[1:],
+                self.padding,
+                self.dilation,
+                self.kernel,
+                self.stride,
+                strict=True,
+            )
+        )
+        return self.n_channel, height, width
+
+    @property
+    def n_out(self) -> int:
+        """Units of this layer."""
+        return math.prod(self.out_shape)
+
+    @property
+    def unit_shape(self) -> tuple[int, ...]:
+        """(C_out, H, W), or (C_out, L)."""
+        channels, *sizes = self.out_shape
+        return channels, *sizes[2 - self.n_dim :]
+
+    @property
+    def weight_shape(self) -> tuple[int, int, int, int]:
+        """(C_out, C_in / groups, kH, kW)."""
+        return self.n_channel, self.in_shape[0] // self.groups, *self.kernel
+
+    def current(self, dense: Tensor, parameter: tuple[Tensor, ...]) -> Tensor:
+        """(B, T, n_in) spikes -> (B, T, n_out) currents: the definition, in plain PyTorch."""
+        (above, below), (left, right) = self.padding
+        image = dense.reshape(-1, *self.in_shape)
+        image = functional.pad(image, (left, right, above, below))
+        out = functional.conv2d(
+            image,
+            *parameter,
+            stride=self.stride,
+            dilation=self.dilation,
+            groups=self.groups,
+        )
+        return out.reshape(*dense.shape[:2], self.n_out)
+
+    def check(self, parameter: tuple[Tensor, ...]) -> None:
+        """Raises a ValueError that names the parameter whose shape a kernel would not expect."""
+        if parameter[0].shape != self.weight_shape:
+            raise ValueError(
+                f"weight: expected {self.weight_shape}, found {tuple(parameter[0].shape)}"
+            )
+        if len(parameter) > 1 and parameter[1].shape != (self.n_channel,):
+            found = tuple(parameter[1].shape)
+            raise ValueError(f"bias: expected ({self.n_channel},), one per channel, found {found}")
+
+
+Connection = Linear | Conv
+
+
 class Term(NamedTuple):
     """What one connection brings to a layer: some spikes, through some parameters.
 
@@ -76,7 +171,7 @@ class Term(NamedTuple):
     """
 
     spikes: Spikes
-    connection: Linear
+    connection: Connection
     parameter: tuple[Tensor, ...]
 
     def check(self) -> None:

@@ -95,7 +95,9 @@ def current(terms: Sequence[Term]) -> Tensor:
         if isinstance(storage, Lists):
             check_ends(len(storage.unit), int(storage.offset[-1]))
     brought = [
-        term.connection.current(term.spikes.to(term.parameter[0].dtype).to_dense(), term.parameter)
+        term.connection.current(
+            term.spikes.to(term.parameter[0].dtype).to_dense().flatten(2), term.parameter
+        )
         for term in terms
     ]
     return torch.stack(brought).sum(0) if len(brought) > 1 else brought[0]

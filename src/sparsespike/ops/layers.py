@@ -17,7 +17,7 @@ from torch import Tensor
 
 from sparsespike import backends
 from sparsespike.backends.finite import check_finite
-from sparsespike.descriptions import Linear, Neuron, Precision, Term
+from sparsespike.descriptions import Connection, Neuron, Precision, Term
 from sparsespike.ops.tensors import Shape, spikes_of, tensors_of
 from sparsespike.spikes.spikes import Spikes
 
@@ -110,7 +110,7 @@ class _Call:
     spiking: bool
     precision: Precision
     recorded: bool
-    parts: tuple[tuple[Shape, Linear, int], ...]
+    parts: tuple[tuple[Shape, Connection, int], ...]
 
     def terms(self, flat: Sequence[Tensor]) -> list[Term]:
         """The terms whose tensors these are."""

@@ -7,6 +7,7 @@ the same bits for the same input and thread count.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,8 +16,10 @@ from torch import Tensor
 
 from sparsespike.backends import Gradient
 from sparsespike.backends.cpu import adjoint, count, drive, form, grouped, plan, readout, surrogate
-from sparsespike.backends.cpu.linear import LinearWeight
+from sparsespike.backends.cpu.linear_form import LinearForm
 from sparsespike.backends.cpu.simd import aligned, padded
+from sparsespike.backends.cpu.sites import Layout, Sites, places, room
+from sparsespike.backends.cpu.terms import Inflow
 from sparsespike.backends.cpu.threads import ranges, run_all
 from sparsespike.backends.kernels import with_kernel
 from sparsespike.descriptions import LIF, Neuron, Precision, Readout, Term
@@ -35,11 +38,11 @@ def spiking_forward(
     out_offset, active_offset = np.empty(n_row + 1, np.int64), np.empty(n_row + 1, np.int64)
     out_offset[0] = active_offset[0] = 0
     driven = any(len(term.parameter) > 1 for term in terms) or bool(constants.floor < 0)
-    kept = [form.fan_outs(term.parameter[0]) for term in terms]
-    inflows = tuple(form.inflow(term, rows) for term, rows in zip(terms, kept, strict=True))
+    layout = form.layout_of(terms)
+    inflows, kept = _inflows(terms, layout, dtype)
 
     def run(first: int, last: int) -> tuple[NDArray, ...]:
-        state = aligned((padded(n_out, dtype),), dtype, -np.inf)
+        state = aligned((form.n_places(layout, n_out, dtype),), dtype, -np.inf)
         return drive.forward(
             inflows,
             constants,
@@ -49,6 +52,7 @@ def spiking_forward(
             n_out,
             driven,
             state,
+            _sites(layout, dtype, driven),
             out_offset,
             active_offset,
         )
@@ -82,15 +86,21 @@ def spiking_backward(
     needed: Sequence[bool],
 ) -> list[Gradient]:
     """Sparse gradient of one spiking layer; see `Backend`. Each term has a walk, and forms, of its own."""
-    lif = with_kernel(neuron, LIF, "cpu")
+    lif, layout = with_kernel(neuron, LIF, "cpu"), form.layout_of(terms)
     return [
-        _spiking_gradient(grad_value, term, rows, fired, lif, need_input)
+        _spiking_gradient(grad_value, term, rows, fired, lif, layout, need_input)
         for term, rows, need_input in zip(terms, kept, needed, strict=True)
     ]
 
 
 def _spiking_gradient(
-    grad_value: Tensor, term: Term, rows: Tensor, fired: Spikes, lif: LIF, need_input: bool
+    grad_value: Tensor,
+    term: Term,
+    rows: Tensor,
+    fired: Spikes,
+    lif: LIF,
+    layout: Layout | None,
+    need_input: bool,
 ) -> Gradient:
     spikes, _, parameter = term
     _, steps, n_out = fired.shape
@@ -101,23 +111,33 @@ def _spiking_gradient(
     lists = _Walk(spikes, need_input)
     gathered = lists.gathered.numpy()
     wanted = len(gathered) > 0
-    summed, spread = plan.forms(spikes, fired, parameter, neuron, wanted)
-    traced = summed == plan.TRACED
-    connection = form.connection(rows, parameter) if wanted and not spread else None
-    transposed = form.tiled(parameter[0]) if wanted and spread else None
+    synapses = form.form_of(term.connection, layout, dtype)
+    # The other forms are those of `Linear` whose neurons lie side by side.
+    linear = synapses if isinstance(synapses, LinearForm) and layout is None else None
+    summed, spread = plan.AT_ONCE, False
+    if linear is not None:
+        summed, spread = plan.forms(spikes, fired, parameter, neuron, wanted)
+    traced = linear is not None and summed == plan.TRACED
+    connection = synapses.kernel(rows, parameter) if wanted and not spread else None
+    transposed = linear.tiled(parameter[0]) if linear is not None and wanted and spread else None
     slope_of = surrogate.kernel(lif, potential, grad_value, neuron.attached)
     own = form.rows(fired.unit, fired.offset)
     active = form.rows(fired.active_unit, fired.active_offset)
+    if layout is not None:
+        place = places(layout, dtype)
+        own, active = (place[own[0]], own[1]), (place[active[0]], active[1])
 
-    def run(first: int, last: int) -> LinearWeight:
+    def run(first: int, last: int) -> Any:
         slope, coefficient = slope_of(int(active[1][first * steps]), int(active[1][last * steps]))
-        gradient = form.room(parameter, transposed=traced)
-        if traced:
+        if linear is not None and traced:
+            gradient = linear.transposed_room()
             filtered = aligned(gradient.weight.shape[1:], dtype)
             unit, offset = lists.arrays[:2]
             adjoint.trace(
                 gradient, neuron, unit, offset, steps, first, last, filtered, *active, coefficient
             )
+        else:
+            gradient = synapses.room(biased=len(parameter) > 1)
         if not traced or connection is not None:
             kept = None
             if summed == plan.GROUPED:
@@ -131,7 +151,7 @@ def _spiking_gradient(
                 steps,
                 first,
                 last,
-                aligned((padded(n_out, dtype),), dtype),
+                aligned((form.n_places(layout, n_out, dtype),), dtype),
                 *own,
                 *active,
                 potential.numpy(),
@@ -159,7 +179,9 @@ def _spiking_gradient(
         return gradient
 
     gradients = run_all(run, ranges(spikes.shape[0]))
-    return Gradient(lists.gathered, form.total(gradients, parameter, transposed=traced))
+    if linear is not None and traced:
+        return Gradient(lists.gathered, linear.transposed_total(gradients, parameter))
+    return Gradient(lists.gathered, synapses.total(gradients, parameter))
 
 
 def readout_forward(
@@ -170,12 +192,13 @@ def readout_forward(
     alpha, gain = form.leak(with_kernel(neuron, Readout, "cpu"), dtype)
     n_batch, steps, _ = terms[0].spikes.shape
     potential = np.empty((n_batch, steps, n_out), dtype)
-    kept = [form.fan_outs(term.parameter[0]) for term in terms]
-    inflows = tuple(form.inflow(term, rows) for term, rows in zip(terms, kept, strict=True))
+    layout = form.layout_of(terms)
+    inflows, kept = _inflows(terms, layout, dtype)
 
     def run(first: int, last: int) -> None:
-        state = aligned((padded(n_out, dtype),), dtype)
-        readout.forward(inflows, alpha, gain, first, last, state, potential)
+        state = aligned((form.n_places(layout, n_out, dtype),), dtype)
+        sites = _sites(layout, dtype, False)
+        readout.forward(inflows, alpha, gain, first, last, state, sites, potential)
 
     run_all(run, ranges(n_batch))
     return torch.from_numpy(potential), kept
@@ -192,18 +215,23 @@ def readout_backward(
     """Gradient of one readout layer; see `Backend`."""
     grad = grad_potential.detach().numpy()
     alpha, gain = form.leak(with_kernel(neuron, Readout, "cpu"), grad.dtype)
+    layout, n_out = form.layout_of(terms), grad.shape[2]
     gradients = []
-    for (spikes, _, parameter), rows, need_input in zip(terms, kept, needed, strict=True):
-        connection, lists = form.connection(rows, parameter), _Walk(spikes, need_input)
+    for term, rows, need_input in zip(terms, kept, needed, strict=True):
+        synapses, lists = (
+            form.form_of(term.connection, layout, grad.dtype),
+            _Walk(term.spikes, need_input),
+        )
 
         def run(
             first: int,
             last: int,
-            connection: LinearWeight = connection,
+            connection: Any = synapses.kernel(rows, term.parameter),
+            synapses: form.Form = synapses,
             lists: _Walk = lists,
-            parameter: Sequence[Tensor] = parameter,
-        ) -> LinearWeight:
-            gradient = form.room(parameter)
+            biased: bool = len(term.parameter) > 1,
+        ) -> Any:
+            gradient = synapses.room(biased=biased)
             readout.backward(
                 connection,
                 gradient,
@@ -212,14 +240,15 @@ def readout_backward(
                 *lists.arrays,
                 first,
                 last,
-                aligned(connection.weight.shape[1:], connection.weight.dtype),
+                aligned((form.n_places(layout, n_out, grad.dtype),), grad.dtype),
+                _sites(layout, grad.dtype, False),
                 grad,
                 lists.gathered.numpy(),
             )
             return gradient
 
-        found = run_all(run, ranges(spikes.shape[0]))
-        gradients.append(Gradient(lists.gathered, form.total(found, parameter)))
+        found = run_all(run, ranges(grad.shape[0]))
+        gradients.append(Gradient(lists.gathered, synapses.total(found, term.parameter)))
     return gradients
 
 
@@ -245,6 +274,22 @@ def count_backward(grad: Tensor, spikes: Spikes) -> Tensor:
         ranges(spikes.shape[0]),
     )
     return gathered
+
+
+def _inflows(
+    terms: Sequence[Term], layout: Layout | None, dtype: np.dtype
+) -> tuple[tuple[Inflow, ...], list[Tensor]]:
+    """The terms as a forward walk takes them, and the weights as events read them."""
+    forms = [form.form_of(term.connection, layout, dtype) for term in terms]
+    kept = [
+        synapses.fan_outs(term.parameter[0]) for term, synapses in zip(terms, forms, strict=True)
+    ]
+    return tuple(map(form.inflow, terms, forms, kept)), kept
+
+
+def _sites(layout: Layout | None, dtype: np.dtype, driven: bool) -> Sites | None:
+    """Room for one thread's marks."""
+    return None if layout is None else room(layout, dtype, driven)
 
 
 class _Walk:

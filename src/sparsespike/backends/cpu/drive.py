@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from sparsespike.backends.cpu.sites import rest
 from sparsespike.backends.cpu.verbs import arrive, bring_in, fire
 from sparsespike.compiling.compiled import compiled
 
@@ -37,6 +38,7 @@ def forward(
     n_out,
     driven,
     state,
+    sites,
     out_offset,
     active_offset,
 ):
@@ -50,7 +52,8 @@ def forward(
         last: one past the last sample.
         n_out: neurons of the layer.
         driven: whether a step without events can bring a neuron into the band (a bias does).
-        state: (n,), n_out padded to whole blocks, -inf; its dtype is the layer's.
+        state: (n,), the neurons at their places, padded to whole blocks, -inf; its dtype is the layer's.
+        sites: where the neurons lie (`sites.py`), or None: side by side.
         out_offset: (B*T + 1,) written for rows first*T + 1 ... last*T, counted from 0 in this range.
         active_offset: (B*T + 1,) the same for the active entries.
 
@@ -73,6 +76,7 @@ def forward(
             n_out,
             driven,
             state,
+            sites,
             at,
             out_unit,
             out_offset,
@@ -120,6 +124,7 @@ def _walk(
     n_out,
     driven,
     state,
+    sites,
     at,
     out_unit,
     out_offset,
@@ -136,7 +141,7 @@ def _walk(
         if step == steps:
             step = 0
         if step == 0:  # a new sample: at rest, nothing fires
-            state[:n_out] = 0
+            rest(state, n_out, sites)
             scale = one
             near = driven
             out_offset[row + 1], active_offset[row + 1] = n_spikes, n_active
@@ -152,7 +157,7 @@ def _walk(
             scale = one
         if near or arrive(terms, row - 1):
             factor = one / scale
-            bring_in(terms, state, row - 1, factor)
+            bring_in(terms, state, row - 1, factor, sites)
             n_spikes, n_active, near = fire(
                 neuron,
                 state,
@@ -164,6 +169,7 @@ def _walk(
                 potential,
                 value,
                 n_active,
+                sites,
             )
             near = near or driven
         out_offset[row + 1], active_offset[row + 1] = n_spikes, n_active

@@ -1,4 +1,4 @@
-"""Tensors and descriptions as the kernels take them, and gradients as PyTorch takes them back."""
+"""Lists and descriptions as the kernels take them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sparsespike.backends.cpu.conv_form import ConvForm
 from sparsespike.backends.cpu.lif import NONE, SUBTRACT, ZERO, LIFConstants
-from sparsespike.backends.cpu.linear import LinearWeight, TiledWeight
-from sparsespike.backends.cpu.simd import FOUR, aligned, lanes_of, padded
+from sparsespike.backends.cpu.linear_form import LinearForm
+from sparsespike.backends.cpu.simd import padded
+from sparsespike.backends.cpu.sites import Layout
 from sparsespike.backends.cpu.terms import Inflow
-from sparsespike.backends.cpu.transpose import transpose
-from sparsespike.descriptions import LIF, Readout, Term
+from sparsespike.backends.kernels import with_kernel
+from sparsespike.descriptions import LIF, Connection, Conv, Linear, Readout, Term
 from sparsespike.spikes.lists import check_ends
+
+Form = LinearForm | ConvForm
 
 # A neuron without memory leaks by this: what is left of its potential is below any rounding.
 SMALLEST_ALPHA = 2.0**-64
@@ -35,87 +39,37 @@ def rows(unit: Tensor, offset: Tensor) -> tuple[NDArray, NDArray]:
     return units, bounds
 
 
-def fan_outs(weight: Tensor) -> Tensor:
-    """(n_in, n): each input's weights side by side, as events read them; n is n_out padded with zeros."""
-    array = weight.detach().contiguous().numpy()
-    fan_out = aligned((array.shape[1], padded(array.shape[0], array.dtype)), array.dtype, None)
-    transpose(array, fan_out)
-    return torch.from_numpy(fan_out)
+def form_of(connection: Connection, layout: Layout | None, dtype: np.dtype) -> Form:
+    """A connection's forms, into a layer of this layout."""
+    if isinstance(connection, Conv):
+        assert layout is not None
+        return ConvForm(connection, layout, dtype)
+    return LinearForm(with_kernel(connection, Linear, "cpu"), layout, dtype)
 
 
-def connection(fan_out: Tensor, parameter: Sequence[Tensor]) -> LinearWeight:
-    """The parameters of a connection, from what `fan_outs` made of its weight."""
-    weight = fan_out.numpy()
-    if len(parameter) == 1:
-        return LinearWeight(weight, None)
-    bias = aligned(weight.shape[1:], weight.dtype)
-    bias[: parameter[1].shape[0]] = parameter[1].detach().numpy()
-    return LinearWeight(weight, bias)
+def layout_of(terms: Sequence[Term]) -> Layout | None:
+    """How the layer's neurons lie: by the positions of a convolution if there is one, else side by side."""
+    for term in terms:
+        if isinstance(term.connection, Conv):
+            channels, height, width = term.connection.out_shape
+            return Layout(height * width, channels)
+    return None
 
 
-def inflow(term: Term, fan_out: Tensor) -> Inflow:
+def n_places(layout: Layout | None, n_out: int, dtype: np.dtype) -> int:
+    """Entries of the state."""
+    return padded(n_out, dtype) if layout is None else layout.n_places(dtype)
+
+
+def inflow(term: Term, form: Form, fan_out: Tensor) -> Inflow:
     """A term, from what `fan_outs` made of its weight."""
     spikes = term.spikes
-    return Inflow(connection(fan_out, term.parameter), *rows(spikes.unit, spikes.offset))
-
-
-def tiled(weight: Tensor) -> TiledWeight:
-    """The connection that leads from each unit back to its inputs."""
-    array = weight.detach().contiguous().numpy()
-    n_out, n_in = array.shape
-    whole = aligned((n_out, padded(n_in, array.dtype)), array.dtype, None)
-    n, width, flat = whole.shape[1], lanes_of(array.dtype), whole.reshape(-1)
-    at = 0
-    while at < n:
-        columns = FOUR * width if at + FOUR * width <= n else width
-        tile = flat[n_out * at : n_out * (at + columns)].reshape(n_out, columns)
-        part = array[:, at : at + columns]
-        tile[:, : part.shape[1]] = part
-        tile[:, part.shape[1] :] = 0
-        at += columns
-    return TiledWeight(whole)
-
-
-def room(parameter: Sequence[Tensor], *, transposed: bool = False) -> LinearWeight:
-    """Zeros in the form of a connection, or of its transpose, for its gradient."""
-    dtype = numpy_dtype(parameter[0])
-    n_row, n = parameter[0].shape if transposed else parameter[0].shape[::-1]
-    weight = aligned((n_row, padded(n, dtype)), dtype)
-    if transposed or len(parameter) == 1:
-        return LinearWeight(weight, None)
-    return LinearWeight(weight, aligned(weight.shape[1:], dtype))
+    return Inflow(form.kernel(fan_out, term.parameter), *rows(spikes.unit, spikes.offset))
 
 
 def numpy_dtype(tensor: Tensor) -> np.dtype:
     """NumPy's name for a float tensor's dtype."""
     return np.dtype(np.float32 if tensor.dtype == torch.float32 else np.float64)
-
-
-def total(
-    gradients: list[LinearWeight], parameter: Sequence[Tensor], *, transposed: bool = False
-) -> list[Tensor]:
-    """The sum over ranges of samples, in the shapes of the parameters, contiguous.
-
-    With `transposed` the gradients are those of the transposed connection.
-    """
-    weights, biases = zip(*gradients, strict=True)
-    whole = _sum(weights)
-    gradient = torch.empty(parameter[0].shape, dtype=parameter[0].dtype)
-    if transposed:
-        gradient.numpy()[...] = whole[:, : gradient.shape[1]]
-    else:
-        transpose(whole, gradient.numpy())
-    summed = [gradient]
-    if len(parameter) > 1:
-        summed.append(torch.from_numpy(_sum(biases)[: parameter[1].shape[0]]).clone())
-    return summed
-
-
-def _sum(parts: Sequence[NDArray]) -> NDArray:
-    """The sum of the parts, in their order; over the first."""
-    for part in parts[1:]:
-        np.add(parts[0], part, out=parts[0])
-    return parts[0]
 
 
 @lru_cache(maxsize=256)

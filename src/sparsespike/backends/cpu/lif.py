@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
+from numba import njit, types
 from numba.extending import overload
 
 from sparsespike.backends.cpu.simd import above, add_alone, lanes, load, lowered, store
+from sparsespike.backends.cpu.sites import LAST, ONE, SIX, taken, touch_all
 from sparsespike.backends.cpu.verbs import INLINE, cut, fire, inject
+from sparsespike.compiling.compiled import compiled
 from sparsespike.spikes.bits import lowest_bit
 
 SUBTRACT, ZERO, NONE = 0, 1, 2
@@ -66,13 +68,140 @@ def _list(word, at, neuron, state, scale, unit, n_spikes, active_unit, potential
     return n_spikes, n_active
 
 
+@compiled
+def _scan(state, level, n_sites, size, shift, mark, group, found):
+    """Finds the neurons above `level` at the marked sites, which alone stay marked; how many."""
+    width, n = lanes(state), np.uint64(0)
+    for g in range(np.uint64(len(group))):
+        if not group[g]:
+            continue
+        n_before_group = n
+        marks = taken(mark, g << SIX)
+        while marks:
+            site = (g << SIX) + np.uint64(lowest_bit(marks))
+            marks &= marks - ONE
+            base, at, n_before = site * size, np.uint64(0), n
+            while at < size:
+                word, n_bits = above(load(state, base + at), level), np.uint64(width)
+                if at + np.uint64(4 * width) <= size:  # four blocks to a test
+                    for k in range(1, 4):
+                        block = load(state, base + at + np.uint64(k * width))
+                        word |= above(block, level) << np.uint64(k * width)
+                    n_bits = np.uint64(4 * width)
+                key = (site << shift) + at
+                for _ in range(2):  # written in any case: a branch here would be mispredicted often
+                    found[n] = key + np.uint64(lowest_bit(word | LAST))
+                    n += np.uint64(word > 0)
+                    word &= word - ONE
+                while word:
+                    found[n] = key + np.uint64(lowest_bit(word))
+                    n += ONE
+                    word &= word - ONE
+                at += n_bits
+            mark[site] = n > n_before
+        group[g] = n > n_before_group
+    return n
+
+
+@compiled
+def _sort(n, channels, shift, found, due, count):
+    """The first n neurons found, by channel and then by site, which is their order in the layer."""
+    mask = np.uint32((ONE << shift) - ONE)
+    for k in range(n):
+        count[found[k] & mask] += np.uint32(1)
+    total = np.uint32(0)
+    for channel in range(channels):
+        here = count[channel]
+        count[channel] = total
+        total += here
+    for k in range(n):
+        channel = found[k] & mask
+        due[count[channel]] = found[k]
+        count[channel] += np.uint32(1)
+    for channel in range(channels):
+        count[channel] = 0
+
+
+@compiled
+def _list_due(
+    due,
+    n,
+    n_sites,
+    size,
+    shift,
+    neuron,
+    state,
+    scale,
+    jump,
+    unit,
+    n_spikes,
+    active_unit,
+    potential,
+    value,
+    n_active,
+):
+    """Appends the first n neurons due where they fire or are active, and resets them."""
+    mask = (ONE << shift) - ONE
+    n_spikes, n_active = np.uint64(n_spikes), np.uint64(n_active)
+    for k in range(n):
+        key = np.uint64(due[k])
+        channel, site = key & mask, key >> shift
+        place, j = site * size + channel, channel * n_sites + site
+        now = state[place]
+        v = now * scale
+        distance = v - neuron.v_th
+        fired = distance > 0
+        active_unit[n_active] = j
+        potential[n_active] = v + neuron.v_rest
+        value[n_active] = fired
+        n_active += np.uint64(abs(distance) < neuron.b_th)
+        unit[n_spikes] = j
+        n_spikes += np.uint64(fired)
+        # No wide load comes soon enough to wait for these.
+        if neuron.reset == ZERO:
+            state[place] = neuron.v_reset / scale if fired else now
+        elif neuron.reset == SUBTRACT:
+            state[place] = now - jump if fired else now
+    return np.int64(n_spikes), np.int64(n_active)
+
+
 @overload(fire, jit_options=INLINE)
-def _fire(neuron, state, scale, factor, unit, n_spikes, active_unit, potential, value, n_active):
+def _fire(
+    neuron, state, scale, factor, unit, n_spikes, active_unit, potential, value, n_active, sites
+):
     if not _is_lif(neuron):
         return None
 
+    def of_sites(
+        neuron, state, scale, factor, unit, n_spikes, active_unit, potential, value, n_active, sites
+    ):
+        if sites.whole:
+            touch_all(sites)
+        n_sites, size, shift = sites.n_sites, sites.size, sites.shift
+        level = neuron.floor * factor
+        n = _scan(state, level, n_sites, size, shift, sites.mark, sites.group, sites.found)
+        _sort(n, sites.channels, shift, sites.found, sites.due, sites.count)
+        n_spikes, n_active = _list_due(
+            sites.due,
+            n,
+            n_sites,
+            size,
+            shift,
+            neuron,
+            state,
+            scale,
+            neuron.jump * factor / neuron.alpha,
+            unit,
+            n_spikes,
+            active_unit,
+            potential,
+            value,
+            n_active,
+        )
+        return n_spikes, n_active, n > 0
+
     def kernel(
-        neuron, state, scale, factor, unit, n_spikes, active_unit, potential, value, n_active
+        neuron, state, scale, factor, unit, n_spikes, active_unit, potential, value, n_active, sites
     ):
         level = neuron.floor * factor
         # Due in the next step, when scale has lost an alpha.
@@ -106,7 +235,7 @@ def _fire(neuron, state, scale, factor, unit, n_spikes, active_unit, potential, 
             at += n_bits
         return n_spikes, n_active, n_active + n_spikes > before
 
-    return kernel
+    return kernel if isinstance(sites, types.NoneType) else of_sites
 
 
 @overload(inject, jit_options=INLINE)

@@ -26,6 +26,7 @@ from sparsespike.backends.cpu.simd import (
     total,
     totals,
 )
+from sparsespike.backends.cpu.sites import touch_all
 from sparsespike.backends.cpu.verbs import INLINE, accumulate, bring, collect, gather, scatter
 from sparsespike.compiling.compiled import compiled
 
@@ -224,16 +225,19 @@ def _collect_rows(weight, kept, unit):
 
 
 @overload(scatter, jit_options=INLINE)
-def _scatter(connection, current, unit, start, stop, factor):
+def _scatter(connection, current, unit, start, stop, factor, sites):
     if not _is_linear(connection):
         return None
 
-    def kernel(connection, current, unit, start, stop, factor):
+    def kernel(connection, current, unit, start, stop, factor, sites):
         _scatter_rows(connection.weight, current, unit, start, stop, factor)
+        if sites is not None and start < stop:
+            touch_all(sites)
 
-    def biased(connection, current, unit, start, stop, factor):
+    def biased(connection, current, unit, start, stop, factor, sites):
         _scatter_rows(connection.weight, current, unit, start, stop, factor)
         _add(current, connection.bias, factor)
+        touch_all(sites)
 
     return biased if _has_bias(connection) else kernel
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from sparsespike.backends.cpu.sites import place_of
 from sparsespike.backends.cpu.verbs import accumulate, bring_in, gather
 from sparsespike.compiling.compiled import compiled
 
 
 @compiled
-def forward(terms, alpha, gain, first, last, state, potential):
+def forward(terms, alpha, gain, first, last, state, sites, potential):
     """Runs samples first:last of a readout: y[t+1] = alpha y[t] + gain I[t].
 
     Args:
@@ -16,7 +17,8 @@ def forward(terms, alpha, gain, first, last, state, potential):
         gain: 1 - alpha.
         first: first sample.
         last: one past the last sample.
-        state: (n,), n_out padded to whole blocks; scratch.
+        state: (n,), the neurons at their places, padded to whole blocks; scratch.
+        sites: where the neurons lie (`sites.py`), or None: side by side.
         potential: (B, T, n_out), written.
     """
     _, steps, n_out = potential.shape
@@ -25,10 +27,10 @@ def forward(terms, alpha, gain, first, last, state, potential):
         state[:] = 0
         for step in range(steps):
             for j in range(n_out):
-                potential[sample, step, j] = state[j]
+                potential[sample, step, j] = state[place_of(sites, j)]
             for j in range(state.shape[0]):
                 state[j] *= alpha
-            bring_in(terms, state, row + step, gain)
+            bring_in(terms, state, row + step, gain, sites)
 
 
 @compiled
@@ -44,6 +46,7 @@ def backward(
     first,
     last,
     delta,
+    sites,
     grad,
     gathered,
 ):
@@ -60,7 +63,8 @@ def backward(
         in_offset: (B*T + 1,) bounds of their rows; (0,) where ε at the inputs is not wanted.
         first: first sample.
         last: one past the last sample.
-        delta: (n,) zeros, n_out padded to whole blocks; scratch.
+        delta: (n,) zeros, as the forward walk's state; scratch.
+        sites: where the neurons lie, or None: side by side.
         grad: (B, T, n_out), ∂L/∂y.
         gathered: (n_active_in,), written: ε at the active inputs.
     """
@@ -74,7 +78,8 @@ def backward(
         delta[:] = 0
         for step in range(steps - 2, -1, -1):
             for j in range(n_out):
-                delta[j] = alpha * delta[j] + gain * grad[sample, step + 1, j]
+                place = place_of(sites, j)
+                delta[place] = alpha * delta[place] + gain * grad[sample, step + 1, j]
             here = row + step
             accumulate(gradient, delta, unit, None, offset[here], offset[here + 1], one)
             if len(in_offset):

@@ -87,6 +87,24 @@ load = _loader(1)  # (array, index): the block that starts at the flat index of 
 load_four = _loader(FOUR)  # the same for four blocks, in four registers
 
 
+def _zeros(blocks: int):
+    @intrinsic
+    def zeros(typingctx, array):
+        block = _vector_of(array)
+        vector = Vector(block.dtype, blocks * block.lanes)
+
+        def codegen(context, builder, signature, args):
+            return ir.Constant(context.get_data_type(vector), [0.0] * vector.lanes)
+
+        return vector(array), codegen
+
+    return zeros
+
+
+nothing = _zeros(1)  # (array): a block of zeros, of its dtype
+nothing_four = _zeros(FOUR)
+
+
 @intrinsic
 def store(typingctx, array, index, block):
     """Writes one block, or four, to the flat `index` of a C-contiguous array."""

@@ -43,17 +43,17 @@ def _arrive(terms, row):
 
 
 @overload(bring_in, jit_options=INLINE)
-def _bring_in(terms, current, row, factor):
+def _bring_in(terms, current, row, factor, sites):
     if not isinstance(terms, types.BaseTuple):
         return None
 
-    def one(terms, current, row, factor):
+    def one(terms, current, row, factor, sites):
         term = terms[0]
         start, stop = term.offset[row], term.offset[row + 1]
-        scatter(term.connection, current, term.unit, start, stop, factor)
+        scatter(term.connection, current, term.unit, start, stop, factor, sites)
 
-    def several(terms, current, row, factor):
-        bring_in(terms[:1], current, row, factor)
-        bring_in(terms[1:], current, row, factor)
+    def several(terms, current, row, factor, sites):
+        bring_in(terms[:1], current, row, factor, sites)
+        bring_in(terms[1:], current, row, factor, sites)
 
     return one if len(terms) == 1 else several

@@ -18,13 +18,17 @@ def arrive(terms, row):
     raise NotImplementedError
 
 
-def bring_in(terms, current, row, factor):
-    """current += factor * what the terms' events of the row bring."""
+def bring_in(terms, current, row, factor, sites):
+    """current += factor * what the terms' events of the row bring; marks what they touch."""
     raise NotImplementedError
 
 
-def scatter(connection, current, unit, start, stop, factor):
-    """current += factor * what the input events unit[start:stop] bring in one step."""
+def scatter(connection, current, unit, start, stop, factor, sites):
+    """current += factor * what the input events unit[start:stop] bring in one step.
+
+    A connection that reaches some neurons alone tells which: it calls `touch(sites, site)` for every site
+    that it adds to, before or after (`sites.py`); one that reaches all calls `touch_all`.
+    """
     raise NotImplementedError
 
 
@@ -61,8 +65,12 @@ def gather(connection, delta, unit, start, stop, factor, gathered):
     raise NotImplementedError
 
 
-def fire(neuron, state, scale, factor, unit, n_spikes, active_unit, potential, value, n_active):
+def fire(
+    neuron, state, scale, factor, unit, n_spikes, active_unit, potential, value, n_active, sites
+):
     """Appends this step's spikes and active entries to the lists (eq. 4, 7), and resets what spiked.
+
+    Looks at all neurons, or at those of the marked sites, and leaves those marked that it finds near.
 
     Returns:
         The new lengths (n_spikes, n_active), and whether any neuron was in the band or above.

@@ -1,0 +1,156 @@
+"""The neurons of a layer by sites, so that a step costs what its events touch and not all neurons.
+
+A site is what events reach together: one position of a convolution, with all its channels. In the state the
+channels of a site lie side by side, padded to whole blocks: entry `place[j]` belongs to neuron j. A connection
+marks the sites that it adds to (`touch`); the threshold scan visits the marked ones alone, and leaves those
+marked that have a neuron in the band or above. No other neuron can get there: all it does is decay.
+
+A layer that knows no sites, `Linear` alone, has None in their place: every event reaches every neuron.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+from sparsespike.backends.cpu.simd import padded
+from sparsespike.backends.cpu.verbs import INLINE
+
+GROUP = 64  # sites whose marks are looked at together
+SIX, ONE, LAST = np.uint64(6), np.uint64(1), np.uint64(1 << 63)
+
+
+class Sites(NamedTuple):
+    """Where the neurons lie, and what is marked.
+
+    Attributes:
+        n_sites: how many.
+        channels: neurons per site.
+        size: entries of the state per site.
+        place: (n_out,) of each neuron in the state.
+        mark: (n_sites, padded to whole groups) 1 for a site to visit.
+        group: (n_groups,) 1 for a group with a marked site.
+        shift: a neuron's key is (site << shift) + channel.
+        found: (n_out + 2,), scratch: keys as a scan finds them.
+        due: (n_out,), scratch: the same in the neurons' order.
+        count: (size,) zeros between scans.
+        whole: whether every site is visited in every step.
+    """
+
+    n_sites: np.uint64
+    channels: np.uint64
+    size: np.uint64
+    place: NDArray
+    mark: NDArray
+    group: NDArray
+    shift: np.uint64
+    found: NDArray
+    due: NDArray
+    count: NDArray
+    whole: bool
+
+
+class Layout(NamedTuple):
+    """Neurons by sites: neuron j = channel * n_sites + site, as PyTorch flattens (C, H, W).
+
+    Attributes:
+        n_sites: sites, positions of the output.
+        channels: neurons per site.
+    """
+
+    n_sites: int
+    channels: int
+
+    def size(self, dtype: np.dtype) -> int:
+        """Entries of the state per site."""
+        return padded(self.channels, dtype)
+
+    def n_places(self, dtype: np.dtype) -> int:
+        """Entries of the state."""
+        return self.n_sites * self.size(dtype)
+
+
+def room(layout: Layout, dtype: np.dtype, whole: bool) -> Sites:
+    """Sites with nothing marked, for one thread."""
+    n_sites, channels = layout
+    n_groups, size = -(-n_sites // GROUP), layout.size(dtype)
+    return Sites(
+        np.uint64(n_sites),
+        np.uint64(channels),
+        np.uint64(size),
+        places(layout, dtype),
+        np.zeros(n_groups * GROUP, np.uint8),
+        np.zeros(n_groups, np.uint8),
+        np.uint64((size - 1).bit_length()),
+        np.empty(n_sites * channels + 2, np.uint32),
+        np.empty(n_sites * channels, np.uint32),
+        np.zeros(size, np.uint32),
+        whole,
+    )
+
+
+@lru_cache(maxsize=64)
+def places(layout: Layout, dtype: np.dtype) -> NDArray:
+    """(n_out,) uint32: the place of each neuron."""
+    site = np.arange(layout.n_sites, dtype=np.uint32) * np.uint32(layout.size(dtype))
+    return (np.arange(layout.channels, dtype=np.uint32)[:, None] + site).reshape(-1)
+
+
+@njit(**INLINE)
+def touch(sites, site):
+    """Marks a site."""
+    if sites is not None:
+        sites.mark[site] = 1
+        sites.group[site >> SIX] = 1
+
+
+@njit(**INLINE)
+def touch_all(sites):
+    """Marks every site."""
+    if sites is not None:
+        for site in range(sites.n_sites):
+            sites.mark[site] = 1
+        for group in range(len(sites.group)):
+            sites.group[group] = 1
+
+
+@njit(**INLINE)
+def rest(state, n_out, sites):
+    """Every neuron at rest, nothing marked; what pads the state stays as it is."""
+    if sites is None:
+        state[:n_out] = 0
+    else:
+        for site in range(sites.n_sites):
+            for channel in range(sites.channels):
+                state[site * sites.size + channel] = 0
+        sites.mark[:] = 0
+        sites.group[:] = 0
+
+
+@njit(**INLINE)
+def place_of(sites, unit):
+    """Where a neuron lies in the state."""
+    return unit if sites is None else np.intp(sites.place[unit])
+
+
+@intrinsic
+def taken(typingctx, mark, at):
+    """Bit k of the result: whether mark[at + k] is set; clears the group."""
+
+    def codegen(context, builder, signature, args):
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        group = ir.VectorType(ir.IntType(8), GROUP)
+        address = builder.bitcast(builder.gep(data, [args[1]]), group.as_pointer())
+        nothing = ir.Constant(group, [0] * GROUP)
+        marks = builder.load(address, align=1)
+        builder.store(nothing, address, align=1)
+        bits = builder.icmp_unsigned("!=", marks, nothing)
+        return builder.bitcast(bits, ir.IntType(64))
+
+    return types.uint64(mark, types.intp), codegen
