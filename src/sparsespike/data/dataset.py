@@ -22,6 +22,7 @@ from sparsespike.data import binning, rows, store
 from sparsespike.data.binning import GRID, Counts, Grid, Kept, checked_grid
 from sparsespike.data.build import Building
 from sparsespike.data.encode import MICROSECONDS
+from sparsespike.data.keeping import Keeping
 from sparsespike.data.late import LateEventsWarning, Watch
 from sparsespike.data.parts import Parts
 from sparsespike.data.recordings import Index, Recordings, checked_index
@@ -38,7 +39,7 @@ from sparsespike.spikes.spikes import Spikes
 SAMPLES_AT_ONCE = 16
 
 
-class EventDataset(Building, Parts, Dataset[tuple[Spikes, int]]):
+class EventDataset(Building, Keeping, Parts, Dataset[tuple[Spikes, int]]):
     """Labelled recordings of events; see `data.build` for the ways to one, and `data.load`.
 
     It is a dataset of `torch.utils.data` as well: `dataset[i]` gives (spikes, label) of one sample, binned
@@ -79,35 +80,6 @@ class EventDataset(Building, Parts, Dataset[tuple[Spikes, int]]):
         for transform in transforms:
             sensor = transform.sensor(sensor)
         self.about = dataclasses.replace(about, sensor=sensor, n_units=math.prod(sensor))
-
-    # ---- keeping -------------------------------------------------------------------------------
-
-    @classmethod
-    def open(cls, path: Path | str) -> EventDataset:
-        """Maps a file that `save` wrote; its events are read when a batch needs them.
-
-        Raises:
-            ValueError: if the file is damaged, cut short or of another format.
-            OSError: if it cannot be opened.
-        """
-        path = Path(path).absolute()
-        return cls(*store.read(path), path=path)
-
-    def save(self, path: Path | str) -> None:
-        """Writes one file atomically; a file that was there before is replaced or intact.
-
-        Raises:
-            OSError: if it cannot be written.
-        """
-        store.write(Path(path), [self.recordings()], self.about)
-
-    def to_tonic(self, transform: Callable[[NDArray[Any]], Any] | None = None) -> AsTonic:
-        """This dataset as one of Tonic's, which gives (events, label) of each sample.
-
-        Args:
-            transform: of Tonic, applied to the events of each sample, or None.
-        """
-        return AsTonic(self.recordings(), self.about.sensor, transform)
 
     # ---- reading -------------------------------------------------------------------------------
 
@@ -313,15 +285,13 @@ class EventDataset(Building, Parts, Dataset[tuple[Spikes, int]]):
             parts.append(rows.binned(few, self.about, sample, *grid, small=small))
         return rows.joined(parts)
 
-    def verify(self) -> None:
-        """Compares the file with its checksum; reads all of it. Nothing to do in memory.
+    def to_tonic(self, transform: Callable[[NDArray[Any]], Any] | None = None) -> AsTonic:
+        """This dataset as one of Tonic's, which gives (events, label) of each sample.
 
-        Raises:
-            ValueError: if the file is damaged.
-            OSError: if it cannot be read.
+        Args:
+            transform: of Tonic, applied to the events of each sample, or None.
         """
-        if self.path is not None:
-            store.verify(self.path)
+        return AsTonic(self.recordings(), self.about.sensor, transform)
 
     def __repr__(self) -> str:
         stored = self._recordings
@@ -334,20 +304,6 @@ class EventDataset(Building, Parts, Dataset[tuple[Spikes, int]]):
             f"{self.n_classes} classes, {self.n_events:,} events{seen}; "
             f"{'' if self._sample is None else 'part of '}{size:,.1f} MiB {where})"
         )
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = {**self.__dict__, "_kept": Kept()}
-        if self.path is not None:
-            del state["_recordings"]
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        if self.path is not None:
-            self._recordings, about = store.read(self.path)
-            last = -1 if self._sample is None else int(self._sample.max(initial=-1))
-            if about != self._stored or last >= len(self._recordings.label):
-                raise ValueError(f"{self.path}: the file was replaced by that of another dataset")
 
     # ---- inside --------------------------------------------------------------------------------
 
@@ -365,12 +321,3 @@ class EventDataset(Building, Parts, Dataset[tuple[Spikes, int]]):
             transforms=transforms,
             grid=grid,
         )
-
-    def joined_with(self, others: Sequence[EventDataset]) -> EventDataset | None:
-        """The samples of this and then of others, if they share its arrays; see `data.joined`."""
-        parts = [self, *others]
-        for part in others:
-            if part._recordings is not self._recordings or part._transforms != self._transforms:
-                return None
-        sample = [part._positions(np.arange(len(part))) for part in parts]
-        return self._part(np.concatenate(sample), self._transforms, self.grid)

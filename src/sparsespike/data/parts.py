@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsespike.data.binning import Grid, checked_grid
-from sparsespike.data.recordings import Index, checked_index, stratified
+from sparsespike.data.recordings import Index, Recordings, checked_index, stratified
 from sparsespike.data.transform import Transform
 from sparsespike.spikes.arguments import described, integer, items, nearest, number
 
@@ -20,6 +20,7 @@ class Parts:
     label: NDArray[np.int64] | property
     meta: dict[str, NDArray[np.int64]] | property
     grid: Grid
+    _recordings: Recordings
     _sample: NDArray[np.int64] | None
     _transforms: tuple[Transform, ...]
 
@@ -121,3 +122,12 @@ class Parts:
                 f"share: expected samples on both sides, found {share!r} of {len(self)} samples"
             )
         return self.subset(np.flatnonzero(~held_out)), self.subset(np.flatnonzero(held_out))
+
+    def joined_with(self, others: Sequence[Self]) -> Self | None:
+        """The samples of this and then of others, if they share its arrays; see `data.joined`."""
+        parts = [self, *others]
+        for part in others:
+            if part._recordings is not self._recordings or part._transforms != self._transforms:
+                return None
+        sample = [part._positions(np.arange(len(part))) for part in parts]
+        return self._part(np.concatenate(sample), self._transforms, self.grid)

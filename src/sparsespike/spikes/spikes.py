@@ -4,7 +4,7 @@ A batch of spike trains is stored as ragged lists (`lists.py`, on the CPU) or as
 (`words.py`, on the GPU): which entries, (sample, step, unit), hold a spike, and which are *active* (eq. 7).
 `value` holds the spike, 0 or 1, at each active entry, in the storage's order. It is the only tensor that
 autograd sees between layers: its gradient is ε (eq. 12) at the active entries, n_active numbers, never
-batch x time x unit.
+batch x time x unit. What only reads a batch is in `reading.py`; here it is built, moved and cut.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ from torch.utils.data._utils.collate import default_collate_fn_map
 from sparsespike.spikes import building
 from sparsespike.spikes.indexing import Index, chosen
 from sparsespike.spikes.lists import Lists, Shape
+from sparsespike.spikes.reading import Reading
 from sparsespike.spikes.words import Words
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Spikes:
+class Spikes(Reading):
     """A batch of spike trains as events, with the entries through which gradients go.
 
     The constructor trusts its arguments: it is meant for backends. Build from your own data with
@@ -157,117 +158,7 @@ class Spikes:
         n_clamped, n_late = sum(p.n_clamped for p in parts), sum(p.n_late for p in parts)
         return Spikes(*built, potential, n_clamped, n_late, by_sample)
 
-    # ---- reading -------------------------------------------------------------------------------
-
-    @property
-    def n_spikes(self) -> int:
-        """Number of spikes in the batch."""
-        return self.storage.n_spikes()
-
-    @property
-    def n_active(self) -> int:
-        """Number of active entries (eq. 7)."""
-        return self.storage.n_active()
-
-    @property
-    def device(self) -> torch.device:
-        """Where the spikes are."""
-        return self.storage.device
-
-    @property
-    def lists(self) -> Lists:
-        """The storage, where it is lists.
-
-        Raises:
-            ValueError: if it is words.
-        """
-        if isinstance(self.storage, Lists):
-            return self.storage
-        raise ValueError(
-            "spikes: expected lists, as the CPU backend takes them, found words of bits; "
-            '.to_lists() converts them, .to("cpu") moves them as well'
-        )
-
-    @property
-    def words(self) -> Words:
-        """The storage, where it is words.
-
-        Raises:
-            ValueError: if it is lists.
-        """
-        if isinstance(self.storage, Words):
-            return self.storage
-        raise ValueError(
-            "spikes: expected words of bits, as the GPU backend takes them, found lists; "
-            '.to_words() converts them, .to("cuda") moves them as well'
-        )
-
-    @property
-    def unit(self) -> Tensor:
-        """(n_spikes,) int32 of `lists`."""
-        return self.lists.unit
-
-    @property
-    def offset(self) -> Tensor:
-        """(B*T + 1,) int64 of `lists`."""
-        return self.lists.offset
-
-    @property
-    def active_unit(self) -> Tensor:
-        """(n_active,) int32 of `lists`."""
-        return self.lists.active_unit
-
-    @property
-    def active_offset(self) -> Tensor:
-        """(B*T + 1,) int64 of `lists`, or (0,)."""
-        return self.lists.active_offset
-
-    def rate(self) -> float:
-        """Share of (sample, step, unit) entries that hold a spike, in [0, 1]."""
-        return self.n_spikes / max(1, self.shape[0] * self.shape[1] * self.shape[2])
-
-    def activity(self) -> float:
-        """Share of (sample, step, unit) entries that are active, in [0, 1] (eq. 13 without the 100)."""
-        return self.n_active / max(1, self.shape[0] * self.shape[1] * self.shape[2])
-
-    def row(self) -> Tensor:
-        """(n_spikes,) int64: the row, sample * T + step, of each spike, in the storage's order."""
-        return torch.div(self.storage.entry(self.shape), self.shape[2], rounding_mode="floor")
-
-    def active_row(self) -> Tensor:
-        """(n_active,) int64: the row, sample * T + step, of each active entry, in the order of `value`."""
-        return torch.div(
-            self.storage.active_entry(self.shape), self.shape[2], rounding_mode="floor"
-        )
-
-    def to_dense(self) -> Tensor:
-        """(B, T, N) of 0 and 1, in the dtype of `value`; differentiable at the active entries."""
-        dense = self.value.new_zeros(self.shape[0] * self.shape[1] * self.shape[2])
-        dense[self.storage.entry(self.shape)] = 1
-        # None at all where words were made without gradient.
-        active = self.storage.active_entry(self.shape)[: len(self.value)]
-        return dense.index_copy(0, active, self.value).view(self.shape)
-
-    def count(self) -> Tensor:
-        """(B, N): spikes of each unit over time, as float; differentiable at the active entries."""
-        n_batch, _, n_unit = self.shape
-        entry = self.storage.entry(self.shape)
-        count = torch.bincount(self._unit_of(entry), minlength=n_batch * n_unit).to(
-            self.value.dtype
-        )
-        if self.value.requires_grad:
-            active = self._unit_of(self.storage.active_entry(self.shape))
-            # The spikes are counted already: this adds zero, and hands each value its gradient.
-            count = count.index_add(0, active, self.value - self.value.detach())
-        return count.view(n_batch, n_unit)
-
-    def check(self) -> None:
-        """Compares the lengths of all that a kernel reads with the shape; in one to three microseconds.
-
-        Raises:
-            ValueError: naming the part that does not fit.
-        """
-        self.storage.check(self.shape, len(self.value))
+    # ---- moving and converting -----------------------------------------------------------------
 
     def to(self, target: torch.device | str | torch.dtype) -> Spikes:
         """The same spikes on another device, as its backend stores them; or `value` in another dtype."""
@@ -299,11 +190,6 @@ class Spikes:
     def to_words(self) -> Spikes:
         """The same spikes as `Words`, on the same device; differentiable."""
         return self._as(Words)
-
-    def _unit_of(self, entry: Tensor) -> Tensor:
-        """sample * N + unit of each entry (sample * T + step) * N + unit."""
-        _, n_step, n_unit = self.shape
-        return torch.div(entry, n_step * n_unit, rounding_mode="floor") * n_unit + entry % n_unit
 
     def _as(self, kind: type[Lists] | type[Words]) -> Spikes:
         storage, value, potential = building.converted(
@@ -370,7 +256,7 @@ class Spikes:
             self, shape=shape, storage=storage, value=self.value[kept], potential=potential
         )
 
-    # ---- keeping and showing -------------------------------------------------------------------
+    # ---- keeping -------------------------------------------------------------------------------
 
     def __getstate__(self) -> dict[str, Any]:
         # Workers and caches want the events; a gradient history cannot leave its process.
@@ -381,15 +267,6 @@ class Spikes:
             "potential": potential,
             "lost": None if self.lost is None else _alone(self.lost),
         }
-
-    def __repr__(self) -> str:
-        n_batch, n_step, n_unit = self.shape
-        clamped = f", {self.n_clamped:,} clamped" if self.n_clamped else ""
-        late = f", {self.n_late:,} late" if self.n_late else ""
-        return (
-            f"Spikes(B={n_batch}, T={n_step}, N={n_unit}: {self.n_spikes:,} spikes, "
-            f"rate {self.rate():.3%}, {self.n_active:,} active ({self.activity():.3%}){clamped}{late})"
-        )
 
 
 def _collate(batch: list[Spikes], *, collate_fn_map: object = None) -> Spikes:

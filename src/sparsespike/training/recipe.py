@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 import tomllib
 import typing
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from sparsespike.spikes.arguments import nearest
+from sparsespike.training.values import called, checked
 
 if TYPE_CHECKING:
     from sparsespike.data.dataset import EventDataset
@@ -113,23 +112,19 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name, kind in typing.get_type_hints(Recipe).items():
-            value = _typed(name, getattr(self, name), kind)
-            object.__setattr__(self, name, value)
-            expected, holds = _RULES.get(name, ("", _anything))
-            if not holds(value):
-                raise ValueError(f"{name}: expected {expected}, found {value!r}")
+            object.__setattr__(self, name, checked(name, getattr(self, name), kind))
         if self.init == "normal" and math.isinf(self.tau_mem):
             raise ValueError(
                 "init: expected 'uniform' without leak (tau_mem = inf), found 'normal'"
             )
-        _, numbers = _called("surrogate", self.surrogate, SURROGATES)
+        _, numbers = called("surrogate", self.surrogate, SURROGATES)
         if not all(number > 0 for number in numbers):
             raise ValueError(
                 f"surrogate: expected a finite number > 0 in (...), found {self.surrogate!r}"
             )
         for name, known in (("transforms", SELECTIONS), ("augment", AUGMENTATIONS)):
             for text in getattr(self, name):
-                _called(name, text, known)
+                called(name, text, known)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, which `from_dict` takes back; JSON has no infinity, so it is a text."""
@@ -198,7 +193,7 @@ class Recipe:
     def _built(self, field: str, known: tuple[str, ...]) -> list[Transform]:
         from sparsespike import data
 
-        calls = [_called(field, text, known) for text in getattr(self, field)]
+        calls = [called(field, text, known) for text in getattr(self, field)]
         try:
             return [getattr(data, name)(*numbers) for name, numbers in calls]
         except (TypeError, ValueError) as error:
@@ -207,7 +202,7 @@ class Recipe:
     def _surrogate(self) -> Surrogate:
         from sparsespike.neurons import surrogates
 
-        name, numbers = _called("surrogate", self.surrogate, SURROGATES)
+        name, numbers = called("surrogate", self.surrogate, SURROGATES)
         return getattr(surrogates, name)(*numbers)
 
 
@@ -263,92 +258,3 @@ def from_dict(values: dict[str, Any]) -> Recipe:
 
 def _shipped():
     return resources.files("sparsespike") / "recipes"
-
-
-def _anything(value: object) -> bool:
-    return True
-
-
-def _positive(value: float) -> bool:
-    return math.isfinite(value) and value > 0
-
-
-def _not_negative(value: float) -> bool:
-    return math.isfinite(value) and value >= 0
-
-
-_SECONDS = ("a finite number of seconds > 0", _positive)
-_POSITIVE = ("a finite number > 0", _positive)
-_NOT_NEGATIVE = ("a finite number >= 0", _not_negative)
-_SHARE = ("a share in [0, 1)", lambda value: 0 <= value < 1)
-_COUNT = ("an integer >= 1", lambda value: value >= 1)
-
-_RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "hidden": (
-        "one or more integers >= 1",
-        lambda value: len(value) > 0 and all(size >= 1 for size in value),
-    ),
-    "steps": ("an integer >= 2", lambda value: value >= 2),
-    "dt": _SECONDS,
-    "tau_mem": ("a number of seconds > 0", lambda value: value > 0),
-    "tau_readout": _SECONDS,
-    "v_th": _POSITIVE,
-    "b_th": ("a half-width > 0", lambda value: value > 0),
-    "init_gain": _POSITIVE,
-    "batch_size": _COUNT,
-    "epochs": _COUNT,
-    "lr": _POSITIVE,
-    "weight_decay": _NOT_NEGATIVE,
-    "label_smoothing": _SHARE,
-    "activity_upper": _NOT_NEGATIVE,
-    "activity_upper_weight": _NOT_NEGATIVE,
-    "activity_lower_weight": _NOT_NEGATIVE,
-    "validation": _SHARE,
-    "seed": ("an integer in [0, 2^63)", lambda value: 0 <= value < 2**63),
-}
-
-
-def _typed(name: str, value: Any, kind: Any) -> Any:
-    """The value as `kind`; whole numbers pass as floats and lists as tuples, nothing else is bent."""
-    if typing.get_origin(kind) is Literal:
-        choices = typing.get_args(kind)
-        if value not in choices:
-            hint = nearest(value, list(choices)) if isinstance(value, str) else ""
-            raise ValueError(f"{name}: expected one of {', '.join(choices)}, found {value!r}{hint}")
-        return value
-    if typing.get_origin(kind) is tuple:
-        item_kind = typing.get_args(kind)[0]
-        if isinstance(value, list | tuple):
-            return tuple(_typed(name, item, item_kind) for item in value)
-        word = {int: "integers", str: "texts"}[item_kind]
-        raise ValueError(f"{name}: expected a list of {word}, found {value!r}")
-    if kind is float and (type(value) is int or value == "inf"):
-        return float(value)
-    if type(value) is not kind:  # bool is an int to isinstance
-        word = {int: "an integer", float: "a number", str: "a text"}[kind]
-        raise ValueError(f"{name}: expected {word}, found {value!r}")
-    return value
-
-
-def _called(field: str, text: str, known: tuple[str, ...]) -> tuple[str, list[int | float]]:
-    """`Name` or `Name(number, ...)` -> (name, numbers)."""
-    match = re.fullmatch(r"\s*(\w+)\s*(?:\((.*)\))?\s*", text)
-    name, inside = match.groups() if match else (text, None)
-    if name not in known:
-        raise ValueError(
-            f"{field}: expected one of {', '.join(known)}, found {text!r}{nearest(name, list(known))}"
-        )
-    try:
-        numbers = [_number(word) for word in inside.split(",")] if inside is not None else []
-    except ValueError:
-        raise ValueError(f"{field}: expected numbers in {name}(...), found {text!r}") from None
-    if not all(_not_negative(number) for number in numbers):
-        raise ValueError(f"{field}: expected finite numbers >= 0 in {name}(...), found {text!r}")
-    return name, numbers
-
-
-def _number(word: str) -> int | float:
-    try:
-        return int(word)
-    except ValueError:
-        return float(word)

@@ -8,14 +8,9 @@ from __future__ import annotations
 
 import math
 import platform
-import signal
-import threading
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -35,18 +30,7 @@ from sparsespike.training.metrics import Totals, peak_memory
 from sparsespike.training.progress import Progress
 from sparsespike.training.recipe import Recipe
 from sparsespike.training.run import Run
-
-
-class Stopped(KeyboardInterrupt):
-    """Training was stopped by a signal, after saving a state to resume from.
-
-    Attributes:
-        signum: number of the signal, SIGINT or SIGTERM.
-    """
-
-    def __init__(self, message: str, signum: int) -> None:
-        super().__init__(message)
-        self.signum = signum
+from sparsespike.training.signals import Stopped, caught_signals
 
 
 def train(
@@ -102,7 +86,7 @@ def train(
     )
     events = _told_events(loader, progress)
     quiet = warnings.catch_warnings(action="ignore", category=SilenceWarning)  # `_warn_of_silence`
-    with use_backend(recipe.backend), _caught_signals() as caught, progress, quiet:
+    with use_backend(recipe.backend), caught_signals() as caught, progress, quiet:
         while run.epoch < recipe.epochs:
             try:
                 _train_epoch(run, loader, caught, progress)
@@ -333,24 +317,3 @@ def _position(run: Run) -> str:
     if run.epoch == run.recipe.epochs:
         return "the final test"
     return f"epoch {run.epoch + 1}, batch {run.batch + 1}"
-
-
-@contextmanager
-def _caught_signals() -> Iterator[list[int]]:
-    """Collects SIGINT and SIGTERM instead of dying; a second one interrupts at once."""
-    caught: list[int] = []
-
-    def handle(signum: int, frame: FrameType | None) -> None:
-        if caught:
-            raise KeyboardInterrupt
-        caught.append(signum)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield caught  # only the main thread may set handlers
-        return
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
