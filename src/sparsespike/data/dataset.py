@@ -28,8 +28,8 @@ from sparsespike.data.recordings import Index, Recordings, checked_index
 from sparsespike.data.rows import Rows
 from sparsespike.data.store import About
 from sparsespike.data.tonic import AsTonic
-from sparsespike.data.transform import Transform, transformed
-from sparsespike.spikes.arguments import integer
+from sparsespike.data.transform import Transform, checked_augment, checked_draw, transformed
+from sparsespike.spikes.arguments import integer, path_of
 from sparsespike.spikes.lists import Lists
 from sparsespike.spikes.spikes import Spikes
 
@@ -90,16 +90,17 @@ class EventDataset(Building, Parts, Dataset[tuple[Spikes, int]]):
             ValueError: if the file is damaged, cut short or of another format.
             OSError: if it cannot be opened.
         """
-        path = Path(path).absolute()
+        path = path_of("path", path).absolute()
         return cls(*store.read(path), path=path)
 
     def save(self, path: Path | str) -> None:
         """Writes one file atomically; a file that was there before is replaced or intact.
 
         Raises:
+            ValueError: if `path` is none.
             OSError: if it cannot be written.
         """
-        store.write(Path(path), [self.recordings()], self.about)
+        store.write(path_of("path", path), [self.recordings()], self.about)
 
     def to_tonic(self, transform: Callable[[NDArray[Any]], Any] | None = None) -> AsTonic:
         """This dataset as one of Tonic's, which gives (events, label) of each sample.
@@ -225,8 +226,8 @@ class EventDataset(Building, Parts, Dataset[tuple[Spikes, int]]):
             return self._recordings
         index = np.arange(len(self)) if index is None else checked_index(index, len(self))
         taken = self._recordings.taken(self._positions(index))
-        steps = (*self._transforms, *augment)
-        return transformed(taken, self._stored.sensor, steps, draw or np.random.default_rng(0))
+        steps = (*self._transforms, *checked_augment(augment))
+        return transformed(taken, self._stored.sensor, steps, checked_draw(draw))
 
     def batch(
         self,
@@ -258,6 +259,7 @@ class EventDataset(Building, Parts, Dataset[tuple[Spikes, int]]):
         """
         index = checked_index(index, len(self))
         grid = checked_grid(steps, dt)
+        augment = checked_augment(augment, self.about.sensor)
         kept = None if augment else self.kept(grid)
         if kept is not None:
             lost = np.stack([kept.n_clamped[index], kept.n_late[index]], 1)
@@ -305,7 +307,7 @@ class EventDataset(Building, Parts, Dataset[tuple[Spikes, int]]):
         if not self._transforms and not augment:
             sample = self._positions(index)
             return rows.binned(self._recordings, self.about, sample, *grid, small=small)
-        draw = draw or np.random.default_rng(0)
+        draw = checked_draw(draw)
         parts = []
         for start in range(0, max(1, len(index)), SAMPLES_AT_ONCE):
             few = self.recordings(index[start : start + SAMPLES_AT_ONCE], augment, draw)
