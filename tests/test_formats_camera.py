@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import format_files
+from sparsespike.data import EventDataset
 from sparsespike.data.formats import camera
 
 faery = pytest.importorskip("faery")
@@ -22,8 +23,9 @@ ENCODERS = {
 }
 
 
-def file(folder, name, events=EVENTS, size=(50, 40)):
-    path = folder / name
+def file(tmp_path, name, events=EVENTS, size=(50, 40), folder=""):
+    (tmp_path / folder).mkdir(exist_ok=True)
+    path = tmp_path / folder / name
     if name.endswith("aedat4"):
         packet = np.array([(t, x, y, p) for x, y, p, t in events], faery.EVENTS_DTYPE)
         faery.events_stream_from_array(packet, size).to_file(path)
@@ -42,6 +44,24 @@ def test_reads_what_was_encoded(tmp_path):
         expected = [(p * 40 + y) * 50 + x for x, y, p, _ in EVENTS]
         assert found.unit[part].tolist() == expected, path.name
         assert found.time[part].tolist() == [t - 1000 for *_, t in EVENTS], path.name
+
+
+@pytest.mark.parametrize("origin", ["recording", "first-event"])
+@pytest.mark.parametrize("name", [*ENCODERS, "some.aedat4"])
+def test_a_cameras_times_count_from_its_first_event_whatever_the_origin(tmp_path, name, origin):
+    later = [(x, y, p, t + 5_000) for x, y, p, t in EVENTS[1:]]
+    files = [
+        (file(tmp_path, name), 1),
+        (file(tmp_path, name, [], folder="none"), 0),
+        (file(tmp_path, name, later, folder="late"), 0),
+    ]
+    found = EventDataset.from_camera(files, n_classes=2, sensor=SENSOR, origin=origin)
+    assert found.offset.tolist() == [0, 5, 5, 9]
+    assert found.label.tolist() == [1, 0, 0]
+    assert found.time[:5].tolist() == [t - 1000 for *_, t in EVENTS]
+    assert found.time[5:].tolist() == [t - 1000 for *_, t in EVENTS[1:]]
+    spikes, _ = found[0]
+    assert (spikes.n_spikes, spikes.n_late) == (5, 0)
 
 
 def test_a_file_without_events_is_silent_and_no_file_gives_no_recording(tmp_path):

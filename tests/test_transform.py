@@ -264,7 +264,13 @@ def test_a_unit_off_the_sensor_is_refused_before_a_transform_looks_it_up(tmp_pat
     store.write(tmp_path / "bad", [given_._replace(unit=damaged)], dataset().about)
     found = EventDataset.open(tmp_path / "bad")
     with pytest.raises(ValueError, match=r"found .*: the file is damaged, or the transform"):
-        found.batch(range(6), 30, augment=[change])
+        found.recordings(range(6), [change])
+
+
+def test_a_crop_after_all_that_32_bits_of_time_hold_is_silent():
+    late = transform.CropTime(3_000, 4_000)
+    found = dataset().transformed(late).recordings()
+    assert (found.time.dtype, len(found.time), found.offset[-1]) == (np.int32, 0, 0)
 
 
 def test_a_time_past_all_bounds_is_left_out():

@@ -176,7 +176,7 @@ class Shift(Transform):
     distance: int
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "distance", integer("Shift", self.distance, 0))
+        object.__setattr__(self, "distance", integer("Shift", self.distance, 0, 2**31))
 
     def __call__(
         self, recordings: Recordings, sensor: Sensor, draw: np.random.Generator

@@ -17,6 +17,7 @@ from sparsespike.spikes.arguments import integer
 # by batch, so that memory does not grow with the store. The paper's grids take: Fashion-MNIST 61 MiB,
 # N-MNIST half a GiB.
 BINNED_BYTES = 2**31
+MOST_STEPS = 2**31
 SAMPLES_PER_PASS = 256  # when all events are binned
 
 
@@ -68,9 +69,9 @@ def checked_grid(steps: int, dt: float) -> Grid:
     """A grid of time.
 
     Raises:
-        ValueError: if `steps` is no integer >= 1 or `dt` no whole number of microseconds.
+        ValueError: if `steps` is no integer in [1, 2^31) or `dt` no whole number of microseconds.
     """
-    return Grid(integer("steps", steps, 1), microseconds(dt))
+    return Grid(integer("steps", steps, 1, MOST_STEPS), microseconds(dt))
 
 
 class Kept:

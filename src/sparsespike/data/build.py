@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
@@ -15,10 +15,10 @@ from sparsespike.data import store, tonic
 from sparsespike.data.encode import Rounding, microseconds
 from sparsespike.data.formats import camera, hdf5, table
 from sparsespike.data.formats.table import TimeUnit
-from sparsespike.data.recordings import Recordings, checked_label, checked_sensor, joined
+from sparsespike.data.recordings import Recordings, as_array, checked_label, checked_sensor, joined
 from sparsespike.data.store import About
 from sparsespike.data.tonic import TonicDataset
-from sparsespike.spikes.arguments import described, integer, items
+from sparsespike.spikes.arguments import described, integer, items, path_of
 
 # Where the times of a recording count from: "recording", as they are given, 0 being its start; or
 # "first-event", its own first event, whatever they are given as: absolute time stamps, or those of a
@@ -65,16 +65,11 @@ class Building:
         Raises:
             ValueError: naming the argument that breaks one of these rules.
         """
-        about = About(
-            name, n_units, n_classes, rounding, licence, citation, tuple(sensor), tuple(classes)
-        )
-        given = Recordings(
-            np.asarray(unit),
-            np.asarray(time),
-            np.asarray(offset),
-            np.asarray(label),
-            {name: np.asarray(values) for name, values in (meta or {}).items()},
-        )
+        sensor = tuple(items("sensor", sensor, "(units,) or (polarities, height, width)"))
+        classes = tuple(items("classes", classes, "names"))
+        about = About(name, n_units, n_classes, rounding, licence, citation, sensor, classes)
+        arrays: list[Any] = [unit, time, offset, label]
+        given = Recordings(*arrays, meta=_checked_meta(meta))
         return cls(_made(given, about, origin), about)
 
     @classmethod
@@ -131,16 +126,15 @@ class Building:
         Raises:
             ValueError: naming the argument that breaks one of these rules.
         """
-        dense = spikes.detach().cpu().numpy() if isinstance(spikes, Tensor) else spikes
+        expected = "0 and 1 of shape (n, T, N)"
+        dense = as_array("spikes", spikes, expected)
         if (
-            not isinstance(dense, np.ndarray)
+            not isinstance(spikes, np.ndarray | Tensor)
             or dense.ndim != 3
             or dense.dtype.kind not in "biuf"
             or not bool(((dense == 0) | (dense == 1)).all())
         ):
-            raise ValueError(
-                f"spikes: expected 0 and 1 of shape (n, T, N), found {described(spikes)}"
-            )
+            raise ValueError(f"spikes: expected {expected}, found {described(spikes)}")
         label = checked_label(label, len(dense))
         sample, step, unit = np.nonzero(dense)
         return cls.from_arrays(
@@ -177,16 +171,20 @@ class Building:
         Raises:
             ValueError: naming the sample, what was expected and what was found.
         """
+        sensor = tonic.sensor_of(dataset)
         samples, label = tonic.read(dataset, range(len(dataset)))
         if n_classes is None:
             named = getattr(dataset, "classes", None)
-            n_classes = len(named) if named is not None else max(label, default=0) + 1
+            if isinstance(named, Sized) and not isinstance(named, str):
+                n_classes = len(named)
+            else:
+                n_classes = max(label, default=0) + 1
         return cls.from_events(
             samples,
             label,
-            sensor=tonic.sensor_of(dataset),
+            sensor=sensor,
             n_classes=n_classes,
-            name=name or type(dataset).__name__.lower(),
+            name=type(dataset).__name__.lower() if name is None else name,
             rounding=rounding,
             origin=origin,
         )
@@ -215,11 +213,10 @@ class Building:
                 another layout.
             OSError: if it cannot be read.
         """
-        path = Path(path)
+        path = path_of("path", path)
         contents = hdf5.contents(path)
-        about = About(
-            name or path.stem, n_units, contents.n_classes, rounding, classes=contents.classes
-        )
+        name = path.stem if name is None else name
+        about = About(name, n_units, contents.n_classes, rounding, classes=contents.classes)
         return cls(_made(hdf5.read(path, n_units), about, origin), about)
 
     @classmethod
@@ -237,7 +234,7 @@ class Building:
         """A dataset of tables of text, one a sample: a time and a unit on each line.
 
         Args:
-            files: (path, label) of each; see `formats.table`.
+            files: (path, label) of each, at least one; see `formats.table`.
             n_units, n_classes, name, rounding: see `About`.
             time_unit: of the times in them, "s", "ms" or "us".
             origin: where a recording's times count from, see `Origin`.
@@ -247,7 +244,7 @@ class Building:
             OSError: if a file cannot be read.
         """
         about = About(name, n_units, n_classes, rounding)
-        files = checked_files(files)
+        files = checked_files(files, n_classes)
         read = [table.read(f, n_units, label, time_unit=time_unit) for f, label in files]
         return cls(_made(joined(read), about, origin), about)
 
@@ -270,26 +267,28 @@ class Building:
             files: (path, label) of each, at least one; see `formats.camera`.
             n_classes, name, rounding: see `About`.
             sensor: (2, height, width) of all; None for what the first file says.
-            origin: where a recording's times count from, see `Origin`.
+            origin: see `Origin`; of a camera both are the first event, since its clock runs from when
+                it was switched on, or from 1970.
 
         Raises:
             ValueError: naming the file, what was expected and what was found, or what is to be installed.
             OSError: if a file cannot be read.
         """
-        given = checked_files(files)
-        if not given:
-            raise ValueError("files: expected at least one (path, label), found none")
+        given = checked_files(files, n_classes)
         sizes = camera.sensor_of(given[0][0]) if sensor is None else checked_sensor(sensor)
         about = About(name, math.prod(sizes), n_classes, rounding, sensor=sizes)
         return cls(_made(camera.read(given, sizes), about, origin), about)
 
 
-def checked_files(files: Sequence[tuple[Path | str, int]]) -> list[tuple[Path, int]]:
+def checked_files(
+    files: Sequence[tuple[Path | str, int]], n_classes: int
+) -> list[tuple[Path, int]]:
     """(path, label) of each file.
 
     Raises:
-        ValueError: if `files` is no list of such pairs.
+        ValueError: if `files` is no list of such pairs, or empty, or a label is not in [0, n_classes).
     """
+    n_classes = integer("n_classes", n_classes, 1)
     expected = "a list of (path, label)"
     given = items("files", files, expected)
     for pair in given:
@@ -297,7 +296,24 @@ def checked_files(files: Sequence[tuple[Path | str, int]]) -> list[tuple[Path, i
             isinstance(pair, tuple | list) and len(pair) == 2 and isinstance(pair[0], Path | str)
         ):
             raise ValueError(f"files: expected {expected}, found {described(pair)} in it")
-    return [(Path(path), integer("label", label, -(2**63), 2**63)) for path, label in given]
+    if not given:
+        raise ValueError("files: expected at least one (path, label), found none")
+    return [
+        (path_of("files", path), integer("label", label, 0, n_classes)) for path, label in given
+    ]
+
+
+def _checked_meta(meta: Mapping[str, ArrayLike] | None) -> dict[str, Any]:
+    """`meta` as a dict; its arrays are checked with the others."""
+    given = {} if meta is None else meta
+    # "label" is what `select` calls the label.
+    if not isinstance(given, Mapping) or not all(
+        isinstance(name, str) and name != "label" for name in given
+    ):
+        raise ValueError(
+            f"meta: expected integers by name, other than 'label', found {described(meta)}"
+        )
+    return dict(given)
 
 
 def _made(given: Recordings, about: About, origin: Origin) -> Recordings:

@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import ConcatDataset, Subset
@@ -28,13 +27,19 @@ def collate(samples: Sequence[tuple[Spikes, int | Tensor]]) -> tuple[Spikes, Ten
         label: (B,) int64.
 
     Raises:
-        ValueError: if a sample is no such pair, or steps or units differ.
+        ValueError: if a sample is no such pair, or steps or units differ, or there is none.
     """
     expected = "a list of (Spikes, label)"
     given = items("samples", samples, expected)
+    if not given:
+        raise ValueError(f"samples: expected {expected}, found none")
     for pair in given:
         if not (isinstance(pair, tuple | list) and len(pair) == 2 and isinstance(pair[0], Spikes)):
             raise ValueError(f"samples: expected {expected}, found {described(pair)} in it")
+        if pair[0].shape[0] != 1 or pair[0].shape[1:] != given[0][0].shape[1:]:
+            raise ValueError(
+                f"samples: expected (1, T, N), the same T and N of all, found {pair[0].shape}"
+            )
     label = [integer("label", label, 0, 2**63) for _, label in given]
     return Spikes.stack([spikes for spikes, _ in given]), torch.tensor(label)
 
@@ -95,7 +100,7 @@ def as_event_dataset(dataset: Any) -> EventDataset:
     if isinstance(dataset, EventDataset):
         return dataset
     if isinstance(dataset, Subset):
-        return as_event_dataset(dataset.dataset).subset(np.asarray(dataset.indices, np.int64))
+        return as_event_dataset(dataset.dataset).subset(dataset.indices)
     if isinstance(dataset, ConcatDataset):
         return joined([as_event_dataset(part) for part in dataset.datasets])
     raise ValueError(

@@ -29,7 +29,7 @@ from sparsespike.data.recordings import Index, Recordings, checked_index
 from sparsespike.data.rows import Rows
 from sparsespike.data.store import About
 from sparsespike.data.tonic import AsTonic
-from sparsespike.data.transform import Transform, transformed
+from sparsespike.data.transform import Transform, checked_augment, checked_draw, transformed
 from sparsespike.spikes.arguments import integer
 from sparsespike.spikes.lists import Lists
 from sparsespike.spikes.spikes import Spikes
@@ -197,8 +197,8 @@ class EventDataset(Building, Keeping, Parts, Dataset[tuple[Spikes, int]]):
             return self._recordings
         index = np.arange(len(self)) if index is None else checked_index(index, len(self))
         taken = self._recordings.taken(self._positions(index))
-        steps = (*self._transforms, *augment)
-        return transformed(taken, self._stored.sensor, steps, draw or np.random.default_rng(0))
+        steps = (*self._transforms, *checked_augment(augment))
+        return transformed(taken, self._stored.sensor, steps, checked_draw(draw))
 
     def batch(
         self,
@@ -230,6 +230,7 @@ class EventDataset(Building, Keeping, Parts, Dataset[tuple[Spikes, int]]):
         """
         index = checked_index(index, len(self))
         grid = checked_grid(steps, dt)
+        augment = checked_augment(augment, self.about.sensor)
         kept = None if augment else self.kept(grid)
         if kept is not None:
             lost = np.stack([kept.n_clamped[index], kept.n_late[index]], 1)
@@ -277,7 +278,7 @@ class EventDataset(Building, Keeping, Parts, Dataset[tuple[Spikes, int]]):
         if not self._transforms and not augment:
             sample = self._positions(index)
             return rows.binned(self._recordings, self.about, sample, *grid, small=small)
-        draw = draw or np.random.default_rng(0)
+        draw = checked_draw(draw)
         parts = []
         for start in range(0, max(1, len(index)), SAMPLES_AT_ONCE):
             few = self.recordings(index[start : start + SAMPLES_AT_ONCE], augment, draw)

@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 
 from sparsespike.compiling.compiled import compiled
 from sparsespike.data.encode import MICROSECONDS, nearest_us
+from sparsespike.data.recordings import as_array
+from sparsespike.data.store import MOST
 from sparsespike.spikes.arguments import at_least, described, integer, number
 
 LATENCY_STEP = 1000  # microseconds: the latency code counts in steps of 1 ms
@@ -100,7 +102,7 @@ def poisson_events(
 
     Args:
         intensity: x, (n, ...), in [0, 1], floating; a number's position in its sample is its unit.
-        max_rate: rate at x = 1, Hz, >= 0.
+        max_rate: rate at x = 1, Hz, >= 0; fewer than 2^31 events within `duration`.
         duration: of every sample, seconds, at least a microsecond, to the nearest of which it is rounded.
         seed: >= 0; the same one gives the same events, with the same version of NumPy.
 
@@ -115,6 +117,10 @@ def poisson_events(
     flat = _checked("intensity", intensity, 0.0, 1.0)
     max_rate, seed = at_least("max_rate", max_rate, 0), integer("seed", seed, 0)
     duration_us = _duration(duration)
+    if max_rate * duration_us / MICROSECONDS >= 2**31:
+        raise ValueError(
+            f"max_rate: expected fewer than 2^31 events of a unit in {duration!r} s, found {max_rate!r} Hz"
+        )
     draw = np.random.default_rng(seed)
     n_of = draw.poisson(flat.astype(np.float64) * (max_rate * duration_us / MICROSECONDS))
     offset = np.concatenate([[0], np.cumsum(n_of.sum(1))])
@@ -160,9 +166,10 @@ def delta_events(
         raise ValueError(
             f"signal: expected the shape (n, samples >= 1, channels), found {signal.shape}"
         )
-    _checked("signal", signal, -math.inf, math.inf)
-    if signal.dtype == np.float16:
-        signal = signal.astype(np.float32)  # Numba has no float16
+    shape = signal.shape
+    signal = _checked("signal", signal, -math.inf, math.inf).reshape(shape)
+    # Numba has neither float16 nor float128, nor another order of bytes.
+    signal = signal.astype(np.float32 if signal.itemsize < 8 else np.float64, copy=False)
     sample_rate = number("sample_rate", sample_rate, "a number > 0")
     threshold = number("threshold", threshold, "a number > 0")
     for name, value in (("sample_rate", sample_rate), ("threshold", threshold)):
@@ -206,9 +213,9 @@ def population_events(
     Args:
         value: x, (n, d) or (n,), within [low, high], floating.
         low, high: range of each of the d numbers, (d,) or one for all; finite, low < high.
-        n_fields: m, >= 3.
+        n_fields: m, in [3, 2^26).
         duration: seconds, at least a microsecond; all spikes come within 0.9 of it.
-        beta: overlap, > 0; the larger, the narrower the fields.
+        beta: overlap, in [1e-6, 1e6]; the larger, the narrower the fields.
 
     Returns:
         unit: (n_events,) int32 in [0, d m): field i of number j is unit j m + i - 1; ascending within
@@ -221,16 +228,11 @@ def population_events(
     """
     if not isinstance(value, np.ndarray):
         raise ValueError(f"value: expected an array, found {described(value)}")
-    n_fields, beta = integer("n_fields", n_fields, 3), number("beta", beta, "a number > 0")
-    if not (math.isfinite(beta) and beta > 0):
-        raise ValueError(f"beta: expected a number > 0, found {beta!r}")
-    low, high = np.asarray(low, np.float64), np.asarray(high, np.float64)
-    for name, bound in (("low", low), ("high", high)):
-        if bound.shape not in ((), (math.prod(value.shape[1:]),)):
-            raise ValueError(
-                f"{name}: expected one number, or as many as `value` has a sample, "
-                f"found the shape {bound.shape}"
-            )
+    n_fields = integer("n_fields", n_fields, 3, MOST)
+    beta = number("beta", beta, "a number in [1e-6, 1e6]")
+    if not 1e-6 <= beta <= 1e6:
+        raise ValueError(f"beta: expected a number in [1e-6, 1e6], found {beta!r}")
+    low, high = _bound("low", low, value), _bound("high", high, value)
     width = high - low
     if not (np.isfinite(width).all() and (width > 0).all()):
         raise ValueError(f"low, high: expected finite numbers, low < high, found {low} and {high}")
@@ -244,6 +246,15 @@ def population_events(
     sample, unit = np.nonzero(spikes)
     offset = np.searchsorted(sample, np.arange(len(flat) + 1))
     return unit.astype(np.int32), nearest_us((1 - response[spikes]) * duration), offset
+
+
+def _bound(name: str, given: Any, value: NDArray[Any]) -> NDArray[np.float64]:
+    """An end of the range of the numbers in `value`, one for all or one for each of a sample."""
+    expected = "one number, or as many as `value` has a sample"
+    bound = as_array(name, given, expected)
+    if bound.dtype.kind not in "iuf" or bound.shape not in ((), (math.prod(value.shape[1:]),)):
+        raise ValueError(f"{name}: expected {expected}, found {described(given)}")
+    return bound.astype(np.float64)
 
 
 def _duration(duration: float) -> int:
@@ -263,6 +274,7 @@ def _checked(name: str, given: NDArray[Any], low: Any, high: Any) -> NDArray[Any
             f"{name}: expected floating numbers of shape (n, ...), fewer than 2^30 each, "
             f"found {given.dtype} of shape {given.shape}"
         )
+    given = np.ma.filled(given, np.nan)  # what is masked is no number, either
     flat = given.reshape(len(given), math.prod(given.shape[1:]))
     # Written so that NaN, which compares as false, is out of range too.
     wrong = ~((flat >= low) & (flat <= high) & np.isfinite(flat))

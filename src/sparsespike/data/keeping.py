@@ -12,6 +12,7 @@ from sparsespike.data import store
 from sparsespike.data.binning import Kept
 from sparsespike.data.recordings import Recordings
 from sparsespike.data.store import About
+from sparsespike.spikes.arguments import path_of
 
 
 class Keeping:
@@ -38,16 +39,17 @@ class Keeping:
             ValueError: if the file is damaged, cut short or of another format.
             OSError: if it cannot be opened.
         """
-        path = Path(path).absolute()
+        path = path_of("path", path).absolute()
         return cls(*store.read(path), path=path)
 
     def save(self, path: Path | str) -> None:
         """Writes one file atomically; a file that was there before is replaced or intact.
 
         Raises:
+            ValueError: if `path` is none.
             OSError: if it cannot be written.
         """
-        store.write(Path(path), [self.recordings()], self.about)
+        store.write(path_of("path", path), [self.recordings()], self.about)
 
     def verify(self) -> None:
         """Compares the file with its checksum; reads all of it. Nothing to do in memory.

@@ -20,7 +20,7 @@ from sparsespike.data.convert import alone
 from sparsespike.data.dataset import EventDataset
 from sparsespike.data.download import fetch
 from sparsespike.data.source import File, Source
-from sparsespike.spikes.arguments import described, nearest
+from sparsespike.spikes.arguments import described, flag, nearest, path_of, text
 
 MOST_BYTES = 2**37  # of a file whose size nobody states: more than any of these datasets
 PIECE = 2**20
@@ -110,8 +110,9 @@ def load(
     if not isinstance(name, str | Path):
         raise ValueError(f"name: expected a name or a path, found {described(name)}")
     if isinstance(name, Path) or "/" in name or os.sep in name:
-        return EventDataset.open(Path(name).expanduser() / f"{split}.events")
-    entry = _entry(name)
+        return EventDataset.open(_expanded("name", name) / f"{text('split', split)}.events")
+    entry, root = _entry(name), None if root is None else _expanded("root", root)
+    download = flag("download", download)
     splits = list(entry.source.splits)
     if split not in splits:
         raise ValueError(
@@ -152,7 +153,7 @@ def get(name: str, root: Path | str | None = None) -> Path:
         ValueError: if the name is unknown.
         OSError: if the files are not in reach, saying what to do.
     """
-    entry = _entry(name)
+    entry, root = _entry(name), None if root is None else _expanded("root", root)
     folder = _present(entry, root)
     return folder if folder is not None else _fetch(entry, root, True)
 
@@ -163,7 +164,7 @@ def listing(root: Path | str | None = None) -> list[Listing]:
     Args:
         root: as in `load`.
     """
-    rows = []
+    rows, root = [], None if root is None else _expanded("root", root)
     for name, entry in ENTRIES.items():
         source, folder = entry.source, _present(entry, root)
         found = [] if folder is None else [entry.find(source, s, folder) for s in source.splits]
@@ -179,7 +180,7 @@ def listing(root: Path | str | None = None) -> list[Listing]:
 
 
 def _entry(name: str) -> Entry:
-    if name not in ENTRIES:
+    if not isinstance(name, str) or name not in ENTRIES:
         known = available()
         raise ValueError(
             f"dataset: expected one of {', '.join(known)}, found {name!r}{nearest(name, known)}"
@@ -187,19 +188,24 @@ def _entry(name: str) -> Entry:
     return ENTRIES[name]
 
 
-def _folders(entry: Entry, root: Path | str | None) -> list[Path]:
+def _expanded(name: str, path: Path | str) -> Path:
+    """An argument that is a path; "~" is the home folder, "~nobody" stays."""
+    return Path(os.path.expanduser(path_of(name, path)))
+
+
+def _folders(entry: Entry, root: Path | None) -> list[Path]:
     """Where to look, in order; downloads go into the first."""
     name = entry.source.name
-    given = [] if root is None else [Path(root).expanduser() / name, Path(root).expanduser()]
+    given = [] if root is None else [root / name, root]
     return [*given, user_cache() / name, *entry.folders]
 
 
-def _find(entry: Entry, split: str, root: Path | str | None) -> Path | None:
+def _find(entry: Entry, split: str, root: Path | None) -> Path | None:
     found = (entry.find(entry.source, split, folder) for folder in _folders(entry, root))
     return next((path for path in found if path is not None), None)
 
 
-def _present(entry: Entry, root: Path | str | None) -> Path | None:
+def _present(entry: Entry, root: Path | None) -> Path | None:
     """The first folder that holds every split."""
     source = entry.source
     for folder in _folders(entry, root):
@@ -208,7 +214,7 @@ def _present(entry: Entry, root: Path | str | None) -> Path | None:
     return None
 
 
-def _fetch(entry: Entry, root: Path | str | None, download: bool) -> Path:
+def _fetch(entry: Entry, root: Path | None, download: bool) -> Path:
     """Downloads what is missing into the first folder, and gives that.
 
     Raises:
@@ -292,14 +298,14 @@ def _pieces(file: BinaryIO | gzip.GzipFile) -> Iterator[bytes]:
 # ---- stores ------------------------------------------------------------------------------------
 
 
-def _store_folder(name: str, root: Path | str | None) -> Path:
-    folder = user_cache() if root is None else Path(root).expanduser()
+def _store_folder(name: str, root: Path | None) -> Path:
+    folder = user_cache() if root is None else root
     # The system lets an administrator write anywhere: a folder that says nobody may is left alone.
     writable = folder.is_dir() and os.access(folder, os.W_OK) and folder.stat().st_mode & 0o222
     return (folder if writable else user_cache()) / name
 
 
-def _stored(name: str, split: str, root: Path | str | None) -> Path | None:
+def _stored(name: str, split: str, root: Path | None) -> Path | None:
     """The newest store of a split, whatever files it was made of."""
     folders = dict.fromkeys([_store_folder(name, root), user_cache() / name])
     stores = [path for folder in folders for path in folder.glob(f"{split}-*.events")]

@@ -18,8 +18,8 @@ from sparsespike.data.collate import as_event_dataset
 from sparsespike.data.dataset import EventDataset
 from sparsespike.data.encode import MICROSECONDS
 from sparsespike.data.late import LateEventsWarning, Watch
-from sparsespike.data.transform import Transform
-from sparsespike.spikes.arguments import described, integer, items
+from sparsespike.data.transform import Transform, checked_augment
+from sparsespike.spikes.arguments import flag, integer
 from sparsespike.spikes.spikes import Spikes
 
 Batch = tuple[Spikes, Tensor]
@@ -65,21 +65,8 @@ class EventLoader:
             own.steps if steps is None else steps, own.dt_us / MICROSECONDS if dt is None else dt
         )
         self.steps, self.dt = self.grid.steps, self.grid.dt_us / MICROSECONDS
-        if not isinstance(shuffle, bool | np.bool_):
-            raise ValueError(f"shuffle: expected True or False, found {described(shuffle)}")
-        sensor = self.dataset.about.sensor
-        self.augment = tuple(items("augment", augment, "a list of Transform"))
-        for transform in self.augment:
-            if not isinstance(transform, Transform):
-                raise ValueError(
-                    f"augment: expected a list of Transform, found {described(transform)} in it"
-                )
-            if transform.sensor(sensor) != sensor:
-                raise ValueError(
-                    f"augment: expected transforms that keep the sensor {sensor}, found {transform}; "
-                    "give it to EventDataset.transformed"
-                )
-        self.shuffle = bool(shuffle)
+        self.augment = checked_augment(augment, self.dataset.about.sensor)
+        self.shuffle = flag("shuffle", shuffle)
         self.watch = Watch(self.grid, bool(self.augment))
         self._next_epoch = 0
 

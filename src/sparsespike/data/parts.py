@@ -21,6 +21,7 @@ class Parts:
     meta: dict[str, NDArray[np.int64]] | property
     grid: Grid
     _recordings: Recordings
+    n_classes: int | property
     _sample: NDArray[np.int64] | None
     _transforms: tuple[Transform, ...]
 
@@ -71,16 +72,17 @@ class Parts:
             values: those wanted, or the one wanted.
 
         Raises:
-            ValueError: if `what` is unknown, or a value no integer.
+            ValueError: if `what` is unknown, or a value no integer, or no label in [0, C).
         """
         known = {"label": self.label, **self.meta}  # pyright: ignore[reportGeneralTypeIssues]
-        if what not in known:
+        if not isinstance(what, str) or what not in known:
             raise ValueError(
                 f"what: expected one of {', '.join(known)}, found {what!r}{nearest(what, list(known))}"
             )
         many = hasattr(values, "__iter__") and bool(getattr(values, "ndim", 1))
         wanted = items("values", values, "integers") if many else [values]
-        wanted = [integer("values", value, -(2**63)) for value in wanted]
+        least, below = (0, self.n_classes) if what == "label" else (-(2**63), 2**63)
+        wanted = [integer("values", value, least, below) for value in wanted]
         return self.subset(np.flatnonzero(np.isin(known[what], wanted)))
 
     def transformed(self, *transforms: Transform) -> Self:

@@ -116,15 +116,26 @@ def checked_sensor(sensor: Sequence[int]) -> Sensor:
     return sizes
 
 
+def as_array(name: str, value: Any, expected: str) -> NDArray[Any]:
+    """An argument as an array, of integers if it is an empty list, which has no type of its own.
+
+    Raises:
+        ValueError: naming the argument, what was expected and what was found, if it is none.
+    """
+    try:
+        array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
+    except (TypeError, ValueError, RuntimeError):  # ragged; sparse, or of a type of torch's own
+        raise ValueError(f"{name}: expected {expected}, found {described(value)}") from None
+    return array.astype(np.int64) if array.size == 0 and array.ndim == 1 else array
+
+
 def checked_label(label: Any, n: int) -> NDArray[Any]:
     """Labels as an array; their range is checked with the store.
 
     Raises:
         ValueError: if they are no integers, or not n.
     """
-    array = label.detach().cpu().numpy() if isinstance(label, Tensor) else np.asarray(label)
-    if array.size == 0 and array.ndim == 1:
-        array = array.astype(np.int64)  # an empty list has no type of its own
+    array = as_array("label", label, f"{n} integers, one for each sample")
     if array.shape != (n,) or array.dtype.kind not in "iu":
         found = f"{len(array)} labels" if array.ndim == 1 and len(array) != n else described(label)
         raise ValueError(f"label: expected {n} integers, one for each sample, found {found}")
@@ -158,14 +169,7 @@ def checked_index(index: Index, n: int) -> NDArray[np.int64]:
     Raises:
         ValueError: if they are anything else.
     """
-    try:
-        array = np.asarray(index.cpu() if isinstance(index, Tensor) else index)
-    except (TypeError, ValueError):
-        raise ValueError(
-            f"index: expected a 1-D list of integers, found {described(index)}"
-        ) from None
-    if array.size == 0 and array.ndim == 1:
-        array = array.astype(np.int64)  # an empty list has no type of its own
+    array = as_array("index", index, "a 1-D list of integers")
     if array.ndim != 1 or array.dtype.kind not in "iu":
         raise ValueError(f"index: expected a 1-D list of integers, found {described(index)}")
     if len(array) and not (array.min() >= 0 and array.max() < n):

@@ -21,8 +21,8 @@ import safetensors
 from numpy.typing import NDArray
 
 from sparsespike.data.encode import Rounding
-from sparsespike.data.recordings import Recordings, Sensor, checked_sensor
-from sparsespike.spikes.arguments import described, integer, items
+from sparsespike.data.recordings import Recordings, Sensor, as_array, checked_sensor
+from sparsespike.spikes.arguments import described, integer, items, text
 
 FORMAT = "sparsespike events 2"
 
@@ -72,6 +72,8 @@ class About:
     time_unit: str = "us"
 
     def __post_init__(self) -> None:
+        for key in ("name", "licence", "citation"):
+            text(key, getattr(self, key))
         for key, value in (("n_units", self.n_units), ("n_classes", self.n_classes)):
             try:
                 object.__setattr__(self, key, integer(key, value, 1, MOST))
@@ -86,6 +88,8 @@ class About:
         if math.prod(self.sensor) != self.n_units:
             raise ValueError(f"sensor: expected {self.n_units} units in all, found {self.sensor}")
         object.__setattr__(self, "classes", tuple(items("classes", self.classes, "names")))
+        for name in self.classes:
+            text("classes", name)
         if len(self.classes) not in (0, self.n_classes):
             raise ValueError(
                 f"classes: expected {self.n_classes} names or none, found {len(self.classes)}"
@@ -163,6 +167,8 @@ def write(path: Path, parts: Sequence[Recordings], about: About) -> None:
     Raises:
         OSError: if that fails; a file that was there before is intact.
     """
+    if path.is_dir():
+        raise IsADirectoryError(f"cannot save {path}: expected a file, found a folder")
     columns = _columns(parts)
     beside = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
@@ -290,9 +296,7 @@ def check_labels(label: NDArray[np.int64], about: About) -> None:
 
 
 def _integers(name: str, value: Any) -> NDArray[Any]:
-    array = np.asarray(value)
-    if array.size == 0 and array.ndim == 1:
-        array = array.astype(np.int64)  # an empty list has no type of its own
+    array = as_array(name, value, "a 1-D array of integers")
     if array.ndim != 1 or array.dtype.kind not in "iu":
         found = f"{array.dtype} of shape {array.shape}"
         raise ValueError(f"{name}: expected a 1-D array of integers, found {found}")

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from sparsespike.data.recordings import Recordings, Sensor
 from sparsespike.data.transform import Transform
+from sparsespike.spikes.arguments import described, integer, items
 
 CAMERA = np.dtype([("x", np.int16), ("y", np.int16), ("p", np.int8), ("t", np.int64)])
 CHANNELS = np.dtype([("t", np.int64), ("x", np.int32), ("p", np.int8)])
@@ -57,7 +58,7 @@ class AsTonic:
         self.sensor_size = sensor[::-1] if len(sensor) == 3 else (*sensor, 1, 1)
         self.dtype = _dtype(sensor)
         self.ordering = self.dtype.names
-        self.transform = transform
+        self.transform = None if transform is None else _checked_transform(transform)
         self._recordings, self._sensor = recordings, sensor
 
     def __len__(self) -> int:
@@ -65,7 +66,11 @@ class AsTonic:
 
     def __getitem__(self, index: int) -> tuple[Any, int]:
         """(events in their stored order, label)."""
-        recordings = self._recordings
+        recordings, n = self._recordings, len(self)
+        index = integer("index", index, -(2**63))
+        if not -n <= index < n:
+            raise IndexError(f"sample {index} of {n}")
+        index %= n
         start, stop = recordings.offset[index], recordings.offset[index + 1]
         events = structured(recordings.unit[start:stop], recordings.time[start:stop], self._sensor)
         return self.transform(events) if self.transform else events, int(recordings.label[index])
@@ -133,8 +138,8 @@ def flattened(
 
 def _field(events: NDArray[Any], name: str, size: int, i: int) -> NDArray[np.int64]:
     values = events[name]
-    if values.dtype.kind not in "iub":
-        raise ValueError(f"events {i}: {name}: expected integers, found {values.dtype}")
+    if values.dtype.kind not in "iub" or values.ndim != 1:
+        raise ValueError(f"events {i}: {name}: expected integers, found {described(values)}")
     if len(values) and not (values.min() >= 0 and int(values.max()) < size):
         raise ValueError(
             f"events {i}: {name}: expected values in [0, {size}), "
@@ -151,21 +156,48 @@ def read(dataset: TonicDataset, index: Sequence[int]) -> tuple[list[NDArray[Any]
     """
     samples, labels = [], []
     for i in index:
-        events, label = dataset[i]
-        if not isinstance(label, int | np.integer):
+        pair = dataset[i]
+        if not (isinstance(pair, tuple | list) and len(pair) == 2):
+            raise ValueError(f"sample {i}: expected (events, label), found {described(pair)}")
+        try:
+            labels.append(integer("label", pair[1], 0))
+        except ValueError:
             raise ValueError(
-                f"sample {i}: expected a label that is an integer, found {label!r}; "
+                f"sample {i}: expected a label that is an integer >= 0, found {described(pair[1])}; "
                 "give the dataset a target_transform that makes it one"
-            )
-        samples.append(events)
-        labels.append(int(label))
+            ) from None
+        samples.append(pair[0])
     return samples, labels
 
 
 def sensor_of(dataset: TonicDataset) -> Sensor:
-    """Our sensor of a dataset of Tonic: (P, H, W), or (N,) of one row and one polarity."""
-    width, height, n_polarity = (int(size) for size in dataset.sensor_size)
+    """Our sensor of a dataset of Tonic: (P, H, W), or (N,) of one row and one polarity.
+
+    Raises:
+        ValueError: if it is no such dataset, or does not say its sensor: some have one for each sample.
+    """
+    needed = ("sensor_size", "__len__", "__getitem__")
+    if isinstance(dataset, type) or not all(hasattr(dataset, name) for name in needed):
+        raise ValueError(
+            "dataset: expected one of Tonic, with sensor_size, len and [index], "
+            f"found {described(dataset)}"
+        )
+    expected, found = "(width, height, polarities), each >= 1", dataset.sensor_size
+    try:
+        width, height, n_polarity = (
+            integer("sensor_size", size, 1) for size in items("sensor_size", found, expected)
+        )
+    except ValueError:
+        raise ValueError(
+            f"dataset: expected a sensor_size {expected}, found {described(found)}"
+        ) from None
     return (width,) if height == n_polarity == 1 else (n_polarity, height, width)
+
+
+def _checked_transform(transform: Any) -> Callable[[NDArray[Any]], Any]:
+    if not callable(transform) or isinstance(transform, Transform):
+        raise ValueError(f"transform: expected one of Tonic, found {described(transform)}")
+    return transform
 
 
 class TonicTransform(Transform):
@@ -178,7 +210,7 @@ class TonicTransform(Transform):
     """
 
     def __init__(self, transform: Callable[[NDArray[Any]], NDArray[Any]]) -> None:
-        self._transform = transform
+        self._transform = _checked_transform(transform)
 
     def __call__(
         self, recordings: Recordings, sensor: Sensor, draw: np.random.Generator

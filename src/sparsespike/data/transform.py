@@ -13,9 +13,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from sparsespike.data.encode import nearest_us
+from sparsespike.data.encode import MICROSECONDS, nearest_us
 from sparsespike.data.recordings import Recordings, Sensor
-from sparsespike.spikes.arguments import integer, number
+from sparsespike.spikes.arguments import described, integer, items, number
 
 
 class Transform:
@@ -70,6 +70,37 @@ def transformed(
         recordings = transform(recordings, sensor, draw)
         sensor = transform.sensor(sensor)
     return recordings
+
+
+def checked_augment(augment: Any, sensor: Sensor | None = None) -> tuple[Transform, ...]:
+    """Augmentations as a tuple.
+
+    Raises:
+        ValueError: if one is none, or changes the sensor, where that is given.
+    """
+    expected = "a list of Transform"
+    transforms = tuple(items("augment", augment, expected))
+    for transform in transforms:
+        if not isinstance(transform, Transform):
+            raise ValueError(f"augment: expected {expected}, found {described(transform)} in it")
+        if sensor is not None and transform.sensor(sensor) != sensor:
+            raise ValueError(
+                f"augment: expected transforms that keep the sensor {sensor}, found {transform}; "
+                "give it to EventDataset.transformed"
+            )
+    return transforms
+
+
+def checked_draw(draw: Any) -> np.random.Generator:
+    """Where the chance of augmentations comes from; None is a generator of seed 0.
+
+    Raises:
+        ValueError: if it is anything else.
+    """
+    draw = np.random.default_rng(0) if draw is None else draw
+    if not isinstance(draw, np.random.Generator):
+        raise ValueError(f"draw: expected a numpy.random.Generator, found {described(draw)}")
+    return draw
 
 
 # ---- selections --------------------------------------------------------------------------------
@@ -143,7 +174,7 @@ class Pool(Transform):
     random: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "size", integer("Pool", self.size, 1))
+        object.__setattr__(self, "size", integer("Pool", self.size, 1, 2**31))
 
     def sensor(self, sensor: Sensor) -> Sensor:
         """See `Transform`."""
@@ -165,7 +196,7 @@ class CropTime(Transform):
     """Only the events from `start` up to, not including, `stop`; times then count from `start`.
 
     Args:
-        start, stop: seconds, 0 <= start < stop.
+        start, stop: seconds, 0 <= start < stop < 2^62 microseconds.
     """
 
     start: float
@@ -176,8 +207,8 @@ class CropTime(Transform):
         for name in ("start", "stop"):
             value = number("CropTime", getattr(self, name), "seconds")
             object.__setattr__(self, name, value)
-        if not 0 <= self.start < self.stop:
-            raise ValueError(f"CropTime: expected 0 <= start < stop, found {self}")
+        if not 0 <= self.start < self.stop < 2**62 / MICROSECONDS:
+            raise ValueError(f"CropTime: expected 0 <= start < stop < 2^62 us, found {self}")
 
     def __call__(
         self, recordings: Recordings, sensor: Sensor, draw: np.random.Generator
@@ -185,7 +216,9 @@ class CropTime(Transform):
         """See `Transform`."""
         start, stop = nearest_us(np.array([self.start, self.stop])).tolist()
         kept = recordings.kept((recordings.time >= start) & (recordings.time < stop))
-        return kept._replace(time=kept.time - kept.time.dtype.type(start))
+        # Beyond the largest time that the type holds, no event is left to move.
+        least = min(start, np.iinfo(kept.time.dtype).max)
+        return kept._replace(time=kept.time - kept.time.dtype.type(least))
 
 
 def _camera(transform: Any, sensor: Sensor) -> Sensor:

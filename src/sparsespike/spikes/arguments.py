@@ -10,6 +10,7 @@ import difflib
 import math
 import operator
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 
@@ -74,6 +75,31 @@ def items(name: str, value: Any, expected: str) -> list[Any]:
         except TypeError:  # an array or a tensor of no dimension
             pass
     raise ValueError(f"{name}: expected {expected}, found {described(value)}")
+
+
+def flag(name: str, value: Any) -> bool:
+    """An argument that is True or False; see `integer`."""
+    if _is_array(value) or not _is_bool(value):
+        raise ValueError(f"{name}: expected True or False, found {described(value)}")
+    return bool(value)
+
+
+def text(name: str, value: Any) -> str:
+    """An argument that is text; see `integer`."""
+    if not isinstance(value, str):
+        raise ValueError(f"{name}: expected text, found {described(value)}")
+    return value
+
+
+def path_of(name: str, value: Any) -> Path:
+    """An argument that is a path, be there a file or not; see `integer`."""
+    try:
+        found = Path(value)
+    except TypeError:
+        found = None
+    if found is None or "\0" in str(found):
+        raise ValueError(f"{name}: expected a path, found {described(value)}")
+    return found
 
 
 def described(value: Any) -> str:
