@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sparsespike import data, losses
     from sparsespike.backends import use_backend
+    from sparsespike.connections.conv import Conv1d, Conv2d
     from sparsespike.connections.current import Current
     from sparsespike.connections.linear import Linear
     from sparsespike.network import Layer, Network
@@ -39,6 +40,8 @@ __all__ = [
     "LIF",
     "ATan",
     "Boxcar",
+    "Conv1d",
+    "Conv2d",
     "Current",
     "FastSigmoid",
     "Gaussian",
@@ -62,6 +65,8 @@ _HOMES = {
     "Spikes": "spikes.spikes",
     "Layer": "network",
     "Network": "network",
+    "Conv1d": "connections.conv",
+    "Conv2d": "connections.conv",
     "Current": "connections.current",
     "Linear": "connections.linear",
     "SilenceWarning": "neurons.silence",

@@ -10,8 +10,8 @@ from typing import Any, Literal, overload
 from torch import Tensor, nn
 
 from sparsespike.backends import BACKENDS, use_backend
+from sparsespike.connections.connection import Connection
 from sparsespike.connections.current import Current
-from sparsespike.connections.linear import Linear
 from sparsespike.neurons.neuron import Neuron
 from sparsespike.neurons.silence import warn_of_few_steps
 from sparsespike.ops.module import Module
@@ -115,13 +115,13 @@ class Layer(Module):
     def _parts(self) -> list[nn.Module]:
         return list(self.connection) if self._several() else [self.connection]
 
-    def _widths(self, rate: float | None) -> list[tuple[Linear, float]]:
+    def _widths(self, rate: float | None) -> list[tuple[Connection, float]]:
         """The connections whose width is known, and their width."""
         parts = self._parts()
         stds = [
-            (part, self.neuron.weight_std(part.n_in, rate, share=1 / len(parts)))
+            (part, self.neuron.weight_std(part.fan_in, rate, share=1 / len(parts)))
             for part in parts
-            if isinstance(part, Linear)
+            if isinstance(part, Connection)
         ]
         return [(part, std) for part, std in stds if std is not None]
 

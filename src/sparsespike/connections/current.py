@@ -9,8 +9,6 @@ from torch import Tensor
 
 from sparsespike import ops
 from sparsespike.descriptions import Term
-from sparsespike.ops.module import Module
-from sparsespike.spikes.spikes import Spikes
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -31,6 +29,11 @@ class Current:
         """(B, T, N)."""
         first = self.terms[0]
         return *first.spikes.shape[:2], first.connection.n_out
+
+    @property
+    def unit_shape(self) -> tuple[int, ...]:
+        """How the N neurons are laid out: (N,), (C, L) or (C, H, W)."""
+        return ops.unit_shape_of(self.terms)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -56,6 +59,9 @@ class Current:
             mine, theirs = getattr(self, name), getattr(other, name)
             if mine != theirs:
                 raise ValueError(f"current: expected {name} {mine} to add, found {theirs}")
+        mine, theirs = self.unit_shape, other.unit_shape
+        if len(mine) > 1 and len(theirs) > 1 and mine != theirs:
+            raise ValueError(f"current: expected unit_shape {mine} to add, found {theirs}")
         return Current(self.terms + other.terms)
 
     def __radd__(self, other: object) -> Current:
@@ -70,11 +76,3 @@ class Current:
             for term in self.terms
         )
         return f"Current(B={n_batch}, T={n_step}, N={n_unit}: {sources}; not computed)"
-
-
-class Connection(Module):
-    """Base of all connections: a module that turns `Spikes` into a `Current`."""
-
-    def forward(self, spikes: Spikes) -> Current:
-        """Spikes (B, T, N_in) -> Current (B, T, N_out)."""
-        raise NotImplementedError

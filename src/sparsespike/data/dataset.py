@@ -243,7 +243,12 @@ class EventDataset(Building, Keeping, Parts, Dataset[tuple[Spikes, int]]):
         lists = Lists(torch.from_numpy(unit), torch.from_numpy(offset))
         n_clamped, n_late = lost.sum(0).tolist()
         spikes = Spikes(
-            shape, lists, n_clamped=n_clamped, n_late=n_late, lost=torch.from_numpy(lost)
+            shape,
+            lists,
+            n_clamped=n_clamped,
+            n_late=n_late,
+            lost=torch.from_numpy(lost),
+            unit_shape=self.about.sensor,
         )
         label = self._recordings.label[self._positions(index)]
         store.check_labels(label, self._stored)

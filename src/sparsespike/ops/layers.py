@@ -60,7 +60,13 @@ def run(terms: Sequence[Term], neuron: Neuron, spiking: bool) -> Spikes | Tensor
         return first
     shape = *spikes.shape[:2], terms[0].connection.n_out
     potential, *storage = rest[: FIRED - 1]
-    return spikes_of(shape, first, *storage, potential=potential)
+    return spikes_of(shape, first, *storage, potential=potential, unit_shape=unit_shape_of(terms))
+
+
+def unit_shape_of(terms: Sequence[Term]) -> tuple[int, ...]:
+    """How the neurons are laid out: as a term that says more than their number has them."""
+    shapes = [term.connection.unit_shape for term in terms]
+    return max(shapes, key=len)
 
 
 def dense_current(terms: Sequence[Term]) -> Tensor:
@@ -84,6 +90,11 @@ def _check(terms: Sequence[Term]) -> None:
             raise ValueError(
                 f"weight: expected {first.connection.n_out} neurons of every term, "
                 f"found {term.connection.n_out}"
+            )
+        own, shape = term.connection.unit_shape, unit_shape_of(terms)
+        if len(own) > 1 and own != shape:
+            raise ValueError(
+                f"current: expected neurons laid out as {shape} of every term, found {own}"
             )
         if term.parameter[0].dtype is not first.parameter[0].dtype:
             raise ValueError(

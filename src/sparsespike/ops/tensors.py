@@ -31,7 +31,9 @@ def spikes_of(
     active: Tensor,
     start: Tensor,
     potential: Tensor | None = None,
+    unit_shape: tuple[int, ...] = (),
 ) -> Spikes:
     """The `Spikes` that these tensors are."""
     kind = Words if spike.dim() == 3 else Lists
-    return Spikes(shape, kind(spike, total, active, start), value, potential)
+    storage = kind(spike, total, active, start)
+    return Spikes(shape, storage, value, potential, unit_shape=unit_shape)

@@ -5,6 +5,7 @@ The docstrings of `Spikes.from_lists`, `from_dense` and `from_events` say what t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple, SupportsIndex, TypeVar
 
@@ -56,11 +57,14 @@ def of_lists(unit: Integers, offset: Integers, shape: Sizes) -> Built:
 
 def of_dense(
     given: Tensor | NDArray[Any], time_first: bool, mask: Tensor | NDArray[Any] | None
-) -> Built:
-    """Spikes, and their active entries if any, from a dense tensor of 0 and 1."""
+) -> tuple[Built, tuple[int, ...]]:
+    """Spikes, and their active entries if any, from a dense tensor of 0 and 1; and their unit shape."""
     dense, active = _tensor(given), _tensor(mask)
-    if dense is None or dense.dim() != 3:
-        raise ValueError(f"dense: expected a 3-D tensor of 0 and 1, found {described(given)}")
+    if dense is None or not 3 <= dense.dim() <= 5:
+        raise ValueError(
+            "dense: expected a tensor of 0 and 1, (B, T, N), (B, T, C, L) or (B, T, C, H, W), "
+            f"found {described(given)}"
+        )
     if mask is not None:
         if active is None or active.shape != dense.shape or active.dtype != torch.bool:
             shape = tuple(dense.shape)
@@ -69,7 +73,8 @@ def of_dense(
     if time_first:
         dense = dense.transpose(0, 1)
         active = None if active is None else active.transpose(0, 1)
-    shape = _checked_shape(tuple(dense.shape))
+    unit_shape = tuple(dense.shape[2:])
+    shape = _checked_shape((*dense.shape[:2], math.prod(unit_shape)))
     fired = dense.detach() == 1
     if not bool((fired | (dense.detach() == 0)).all()):
         raise ValueError("dense: expected only 0 and 1, found other values (or NaN)")
@@ -77,9 +82,9 @@ def of_dense(
     if active is None and dense.requires_grad:
         active = torch.ones_like(fired)
     if active is None:
-        return of_entries(shape, entry)
+        return of_entries(shape, entry), unit_shape
     value = dense[active] if dense.is_floating_point() else dense[active].float()
-    return of_entries(shape, entry, active.flatten().nonzero()[:, 0], value)
+    return of_entries(shape, entry, active.flatten().nonzero()[:, 0], value), unit_shape
 
 
 def of_events(
@@ -163,6 +168,27 @@ def side_by_side(parts: Sequence[Part]) -> Built:
         first += shape[2]
     value = torch.cat([value for _, _, value in parts])
     return of_entries((n_batch, n_step, n_unit), torch.cat(entries), torch.cat(actives), value)
+
+
+def channels_of(parts: Sequence[Any]) -> tuple[int, ...]:
+    """The unit shape of parts side by side: more channels where all have the same positions, else flat."""
+    shapes = [part.unit_shape for part in parts]
+    positions = shapes[0][1:]
+    if not positions or any(shape[1:] != positions for shape in shapes):
+        return ()
+    return sum(shape[0] for shape in shapes), *positions
+
+
+def checked_units(unit_shape: Any, n_unit: int) -> tuple[int, ...]:
+    """A unit shape of this many units, or a ValueError."""
+    expected = f"(N,), (C, L) or (C, H, W) of {n_unit} units"
+    try:
+        sizes = tuple(integer("", size, 1) for size in items("unit_shape", unit_shape, expected))
+    except ValueError:
+        sizes = ()
+    if not 1 <= len(sizes) <= 3 or math.prod(sizes) != n_unit:
+        raise ValueError(f"unit_shape: expected {expected}, found {described(unit_shape)}")
+    return sizes
 
 
 def one_after_the_other(parts: Sequence[Part]) -> Built:

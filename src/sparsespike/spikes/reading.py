@@ -17,6 +17,7 @@ class Reading:
     value: Tensor
     n_clamped: int
     n_late: int
+    unit_shape: tuple[int, ...]
 
     @property
     def n_spikes(self) -> int:
@@ -100,12 +101,12 @@ class Reading:
         )
 
     def to_dense(self) -> Tensor:
-        """(B, T, N) of 0 and 1, in the dtype of `value`; differentiable at the active entries."""
+        """(B, T, *unit_shape) of 0 and 1, in the dtype of `value`; differentiable at the active entries."""
         dense = self.value.new_zeros(self.shape[0] * self.shape[1] * self.shape[2])
         dense[self.storage.entry(self.shape)] = 1
         # None at all where words were made without gradient.
         active = self.storage.active_entry(self.shape)[: len(self.value)]
-        return dense.index_copy(0, active, self.value).view(self.shape)
+        return dense.index_copy(0, active, self.value).view(*self.shape[:2], *self.unit_shape)
 
     def count(self) -> Tensor:
         """(B, N): spikes of each unit over time, as float; differentiable at the active entries."""
@@ -129,11 +130,12 @@ class Reading:
         self.storage.check(self.shape, len(self.value))
 
     def __repr__(self) -> str:
-        n_batch, n_step, n_unit = self.shape
+        n_batch, n_step, _ = self.shape
+        units = "x".join(map(str, self.unit_shape))
         clamped = f", {self.n_clamped:,} clamped" if self.n_clamped else ""
         late = f", {self.n_late:,} late" if self.n_late else ""
         return (
-            f"Spikes(B={n_batch}, T={n_step}, N={n_unit}: {self.n_spikes:,} spikes, "
+            f"Spikes(B={n_batch}, T={n_step}, N={units}: {self.n_spikes:,} spikes, "
             f"rate {self.rate():.3%}, {self.n_active:,} active ({self.activity():.3%}){clamped}{late})"
         )
 

@@ -41,6 +41,7 @@ class Spikes(Reading):
         potential: like `value`, the membrane potential there (no gradient), or None.
         n_clamped: how many duplicate events of one (sample, step, unit) were clamped to one spike.
         n_late: how many events came at step T or later, and are not among the spikes.
+        unit_shape: how the N units are laid out, flattened in this order: (N,), (C, L) or (C, H, W).
         lost: (B, 2) int64 on the CPU, `n_clamped` and `n_late` of each sample, so that a part of a batch
             has its own; None where only their sums are known.
     """
@@ -52,6 +53,11 @@ class Spikes(Reading):
     n_clamped: int = 0
     n_late: int = 0
     lost: Tensor | None = None
+    unit_shape: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.unit_shape:
+            object.__setattr__(self, "unit_shape", (self.shape[2],))
 
     # ---- building ------------------------------------------------------------------------------
 
@@ -83,15 +89,17 @@ class Spikes(Reading):
         """Spikes from a dense tensor of 0 and 1.
 
         Args:
-            dense: (B, T, N), or (T, B, N) with `time_first`; tensor or array of any dtype. If it requires
-                a gradient, every entry counts as active unless `active` says otherwise.
+            dense: (B, T, N), (B, T, C, L) or (B, T, C, H, W), or (T, B, ...) with `time_first`; tensor or
+                array of any dtype. If it requires a gradient, every entry counts as active unless `active`
+                says otherwise.
             time_first: whether time is the first dimension.
             active: bool, the shape of `dense`: the entries whose gradient is wanted.
 
         Raises:
             ValueError: if an entry is neither 0 nor 1 (NaN included) or a shape is wrong.
         """
-        return cls(*building.of_dense(dense, time_first, active))
+        built, unit_shape = building.of_dense(dense, time_first, active)
+        return cls(*built, unit_shape=unit_shape)
 
     @classmethod
     def from_events(
@@ -127,6 +135,9 @@ class Spikes(Reading):
     def cat(parts: Sequence[Spikes]) -> Spikes:
         """Concatenates along units: (B, T, N_1), (B, T, N_2), ... -> (B, T, N_1 + N_2 + ...).
 
+        Where all are of one height and width, that is along channels: (C_1, H, W), (C_2, H, W), ... ->
+        (C_1 + C_2 + ..., H, W). Else the units lie flat.
+
         Raises:
             ValueError: if `parts` is empty or samples or steps differ.
         """
@@ -135,7 +146,7 @@ class Spikes(Reading):
         lost = [part.lost for part in parts if part.lost is not None]
         by_sample = torch.stack(lost).sum(0) if len(lost) == len(parts) else None
         n_clamped, n_late = sum(p.n_clamped for p in parts), sum(p.n_late for p in parts)
-        return Spikes(*built, None, n_clamped, n_late, by_sample)
+        return Spikes(*built, None, n_clamped, n_late, by_sample, building.channels_of(parts))
 
     @staticmethod
     def stack(parts: Sequence[Spikes]) -> Spikes:
@@ -156,7 +167,9 @@ class Spikes(Reading):
         lost = [part.lost for part in parts if part.lost is not None]
         by_sample = torch.cat(lost) if len(lost) == len(parts) else None
         n_clamped, n_late = sum(p.n_clamped for p in parts), sum(p.n_late for p in parts)
-        return Spikes(*built, potential, n_clamped, n_late, by_sample)
+        alike = all(part.unit_shape == parts[0].unit_shape for part in parts)
+        unit_shape = parts[0].unit_shape if alike else ()
+        return Spikes(*built, potential, n_clamped, n_late, by_sample, unit_shape)
 
     # ---- moving and converting -----------------------------------------------------------------
 
@@ -196,6 +209,17 @@ class Spikes(Reading):
             self.shape, self.storage, self.value, self.potential, kind
         )
         return replace(self, storage=storage, value=value, potential=potential)
+
+    def with_unit_shape(self, unit_shape: Sequence[int]) -> Spikes:
+        """The same spikes, their units laid out anew: `spikes.with_unit_shape((2, 34, 34))`.
+
+        Args:
+            unit_shape: (N,), (C, L) or (C, H, W) whose product is N.
+
+        Raises:
+            ValueError: if it is none of these.
+        """
+        return replace(self, unit_shape=building.checked_units(unit_shape, self.shape[2]))
 
     def detach(self) -> Spikes:
         """The same spikes, without history and without active set."""

@@ -1,0 +1,105 @@
+"""`Connection`: what all connections share, above all how their weights are drawn."""
+
+from __future__ import annotations
+
+import math
+import zlib
+
+import torch
+from torch import Tensor, nn
+
+from sparsespike.connections.current import Current
+from sparsespike.ops.module import Module
+from sparsespike.spikes.spikes import Spikes
+
+
+class Connection(Module):
+    """Base of all connections: a module that turns `Spikes` into a `Current`.
+
+    Attributes:
+        weight: as PyTorch's layer of the same name keeps it, contiguous.
+        bias: one number per neuron or channel, or None.
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+    _drawn: int | None = None  # checksum of weights that nobody has touched since they were drawn
+
+    def _make(
+        self,
+        shape: tuple[int, ...],
+        bias: bool,
+        dtype: torch.dtype | None,
+        device: torch.device | str | None,
+    ) -> None:
+        """Makes the parameters of these sizes, and draws them."""
+        self.weight = nn.Parameter(torch.empty(shape, dtype=dtype, device=device))
+        self.bias = (
+            nn.Parameter(torch.empty(shape[0], dtype=dtype, device=device)) if bias else None
+        )
+        self.reset_parameters()
+
+    @property
+    def fan_in(self) -> int:
+        """Inputs of one neuron."""
+        return math.prod(self.weight.shape[1:])
+
+    def forward(self, spikes: Spikes) -> Current:
+        """Spikes (B, T, N_in) -> Current (B, T, N_out)."""
+        raise NotImplementedError
+
+    def reset_parameters(self, std: float | None = None) -> None:
+        """Draws weights, uniform with mean zero, and a bias uniform in +-1/sqrt(fan_in).
+
+        Args:
+            std: standard deviation of the weights, > 0, as `neuron.weight_std` gives it. None: uniform in
+                +-1/sqrt(fan_in), as in `torch.nn` and the paper's N-MNIST and SHD runs.
+        """
+        bound = 1.0 / math.sqrt(self.fan_in)
+        with torch.no_grad():
+            self.weight.uniform_(-bound, bound)
+            if self.bias is not None:
+                self.bias.uniform_(-bound, bound)
+        self._drawn = self._fingerprint()
+        if std is not None:
+            self.widen(std)
+
+    def widen(self, std: float) -> None:
+        """Scales weights that nothing changed since they were drawn; leaves all others as they are.
+
+        Args:
+            std: the new standard deviation, > 0.
+        """
+        if self._drawn is None or self._drawn != self._fingerprint():
+            return
+        with torch.no_grad():
+            self.weight.mul_(std * math.sqrt(3.0 * self.fan_in))
+        self._drawn = None
+
+    def _fingerprint(self) -> int | None:
+        """A checksum of the weights; None where there are no numbers to look at."""
+        if self.weight.is_meta:
+            return None
+        return zlib.crc32(self.weight.detach().cpu().contiguous().numpy().tobytes())
+
+    def _parameters_now(self, dims: int, expected: str) -> tuple[Tensor, ...]:
+        """The weight, and the bias if any; each is read once: a parametrised one is computed then.
+
+        Raises:
+            ValueError: if the weight is no tensor of so many dimensions.
+        """
+        weight, bias = self.weight, self.bias
+        if not isinstance(weight, Tensor) or weight.dim() != dims:
+            found = tuple(weight.shape) if isinstance(weight, Tensor) else type(weight).__name__
+            raise ValueError(f"weight: expected {expected}, found {found}")
+        if bias is None:
+            return (weight,)
+        if bias.shape in ((), (1,)) and bias.layout is torch.strided:
+            bias = bias.expand(weight.shape[0])  # shared by all, as PyTorch's layers take it
+        return weight, bias
+
+
+def check_spikes(spikes: object) -> None:
+    """Raises a ValueError unless these are `Spikes`."""
+    if not isinstance(spikes, Spikes):
+        raise ValueError(f"spikes: expected Spikes, found {type(spikes).__name__}")
