@@ -81,8 +81,8 @@ class _Conv(Connection):
         """Spikes of unit shape (C_in, ...) -> Current of unit shape (C_out, ...), not computed yet.
 
         Raises:
-            ValueError: if `spikes` are none or laid out otherwise, or the kernel is larger than they are. What
-                else kernels read is checked when a neuron takes the current.
+            ValueError: if `spikes` are none or laid out otherwise, or the kernel is larger than they are.
+                What else kernels read is checked when a neuron takes the current.
         """
         check_spikes(spikes)
         names = ("(C_out, C_in / groups, k)", "(C_out, C_in / groups, kH, kW)")

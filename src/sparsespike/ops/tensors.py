@@ -30,6 +30,7 @@ def spikes_of(
     total: Tensor,
     active: Tensor,
     start: Tensor,
+    *,
     potential: Tensor | None = None,
     unit_shape: tuple[int, ...] = (),
 ) -> Spikes:

@@ -17,7 +17,7 @@ from torch import Tensor
 from sparsespike.backends import Gradient
 from sparsespike.backends.cpu import adjoint, count, drive, form, grouped, plan, readout, surrogate
 from sparsespike.backends.cpu.linear_form import LinearForm
-from sparsespike.backends.cpu.simd import aligned, padded
+from sparsespike.backends.cpu.simd import aligned
 from sparsespike.backends.cpu.sites import Layout, Sites, places, room
 from sparsespike.backends.cpu.terms import Inflow
 from sparsespike.backends.cpu.threads import ranges, run_all
@@ -215,41 +215,45 @@ def readout_backward(
     """Gradient of one readout layer; see `Backend`."""
     grad = grad_potential.detach().numpy()
     alpha, gain = form.leak(with_kernel(neuron, Readout, "cpu"), grad.dtype)
-    layout, n_out = form.layout_of(terms), grad.shape[2]
-    gradients = []
-    for term, rows, need_input in zip(terms, kept, needed, strict=True):
-        synapses, lists = (
-            form.form_of(term.connection, layout, grad.dtype),
-            _Walk(term.spikes, need_input),
+    layout = form.layout_of(terms)
+    return [
+        _readout_gradient(grad, term, rows, alpha, gain, layout, need_input)
+        for term, rows, need_input in zip(terms, kept, needed, strict=True)
+    ]
+
+
+def _readout_gradient(
+    grad: NDArray,
+    term: Term,
+    rows: Tensor,
+    alpha: np.floating,
+    gain: np.floating,
+    layout: Layout | None,
+    need_input: bool,
+) -> Gradient:
+    dtype = grad.dtype
+    synapses, lists = form.form_of(term.connection, layout, dtype), _Walk(term.spikes, need_input)
+    connection = synapses.kernel(rows, term.parameter)
+
+    def run(first: int, last: int) -> Any:
+        gradient = synapses.room(biased=len(term.parameter) > 1)
+        readout.backward(
+            connection,
+            gradient,
+            alpha,
+            gain,
+            *lists.arrays,
+            first,
+            last,
+            aligned((form.n_places(layout, grad.shape[2], dtype),), dtype),
+            _sites(layout, dtype, False),
+            grad,
+            lists.gathered.numpy(),
         )
+        return gradient
 
-        def run(
-            first: int,
-            last: int,
-            connection: Any = synapses.kernel(rows, term.parameter),
-            synapses: form.Form = synapses,
-            lists: _Walk = lists,
-            biased: bool = len(term.parameter) > 1,
-        ) -> Any:
-            gradient = synapses.room(biased=biased)
-            readout.backward(
-                connection,
-                gradient,
-                alpha,
-                gain,
-                *lists.arrays,
-                first,
-                last,
-                aligned((form.n_places(layout, n_out, grad.dtype),), grad.dtype),
-                _sites(layout, grad.dtype, False),
-                grad,
-                lists.gathered.numpy(),
-            )
-            return gradient
-
-        found = run_all(run, ranges(grad.shape[0]))
-        gradients.append(Gradient(lists.gathered, synapses.total(found, term.parameter)))
-    return gradients
+    found = run_all(run, ranges(grad.shape[0]))
+    return Gradient(lists.gathered, synapses.total(found, term.parameter))
 
 
 def count_forward(spikes: Spikes) -> Tensor:

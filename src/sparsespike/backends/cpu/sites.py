@@ -1,9 +1,9 @@
 """The neurons of a layer by sites, so that a step costs what its events touch and not all neurons.
 
-A site is what events reach together: one position of a convolution, with all its channels. In the state the
-channels of a site lie side by side, padded to whole blocks: entry `place[j]` belongs to neuron j. A connection
-marks the sites that it adds to (`touch`); the threshold scan visits the marked ones alone, and leaves those
-marked that have a neuron in the band or above. No other neuron can get there: all it does is decay.
+A site is what events reach together: one position of a convolution, with all its channels. In the state
+the channels of a site lie side by side, padded to whole blocks: entry `place[j]` belongs to neuron j. A
+connection marks the sites that it adds to (`touch`); the threshold scan visits the marked ones alone, and
+leaves those marked that have a neuron in the band or above. No other neuron can get there: it only decays.
 
 A layer that knows no sites, `Linear` alone, has None in their place: every event reaches every neuron.
 """
