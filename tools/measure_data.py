@@ -131,7 +131,7 @@ def loading(name: str, recipe_name: str, root: Path) -> list[dict[str, Any]]:
     torch.set_num_threads(1)
     recipe = dataclasses.replace(recipes.load(recipe_name), dataset=name)
     whole = recipe.seen(data.load(name, root=root))
-    net = recipe.network(whole.n_units, whole.n_classes)
+    net = recipe.network(whole.about.sensor, whole.n_classes)
     spikes, label = whole.batch(range(recipe.batch_size), recipe.steps, recipe.dt)
     optimiser = torch.optim.Adam(net.parameters(), lr=0.0, fused=True)
 

@@ -35,7 +35,7 @@ def main() -> None:
     given = parser.parse_args()
     recipe = dataclasses.replace(recipes.load(given.recipe), seed=given.seed)
     train, test = (ss.data.load(recipe.dataset, split) for split in ("train", "test"))
-    net = recipe.network(train.n_units, train.n_classes)
+    net = recipe.network(train.about.sensor, train.n_classes)
     neurons = [layer.neuron for layer in layers(net)]
     weights = [weight.detach().contiguous().requires_grad_() for weight in net.parameters()]
     optimiser = torch.optim.Adam(weights, lr=recipe.lr, betas=(0.9, 0.999), fused=True)

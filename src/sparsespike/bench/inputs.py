@@ -108,7 +108,7 @@ def real(
     else:
         settings = recipes.load(recipe or "")
         dataset = load_or_sample(settings, root)
-        net = settings.network(dataset.n_units, dataset.n_classes)
+        net = settings.network(dataset.about.sensor, dataset.n_classes)
         source = f"{dataset.name}, initial network"
     spikes, _ = batch(dataset, settings, batch_size, seed)
     return _second_layer(net, spikes, source)

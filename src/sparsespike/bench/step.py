@@ -107,7 +107,7 @@ class StepBench:
             raise ValueError(f'reset: expected "subtract", found {recipe.reset!r}')
         dataset = inputs.load_or_sample(recipe, self.data)
         spikes, label = inputs.batch(dataset, recipe, recipe.batch_size, self.seed)
-        net = recipe.network(dataset.n_units, dataset.n_classes) if net is None else net
+        net = recipe.network(dataset.about.sensor, dataset.n_classes) if net is None else net
         where = self.device, backend_on(self.device)
         named = f"{dataset.name}, {source}"
         return StepCase(named, len(dataset), recipe, net, spikes, label, *where)

@@ -82,7 +82,7 @@ def _form(hint: Any) -> dict[str, Any]:
     if typing.get_origin(hint) is tuple:
         kind = typing.get_args(hint)[0]
         # A list of texts may be empty: "--augment" alone takes away the recipe's.
-        return {**_form(kind), "nargs": "*" if kind is str else "+"}
+        return {**_form(kind), "nargs": "*"}
     if typing.get_origin(hint) is Literal:
         return {"choices": typing.get_args(hint)}
     if hint is bool:

@@ -103,7 +103,7 @@ def load_run(folder: Path, which: Which | None = None) -> tuple[Network, Recipe,
         )
     path = folder / f"{which}.safetensors"
     tensors, state = checkpoint.load(path)
-    net = recipe.network(run["n_in"], run["n_class"])
+    net = recipe.network(run.get("unit_shape", run["n_in"]), run["n_class"])
     load_weights(net, tensors, path)
     return net, recipe, {"dataset": run["dataset"], "checkpoint": which, "epoch": state["epoch"]}
 

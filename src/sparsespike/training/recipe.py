@@ -10,13 +10,14 @@ import dataclasses
 import math
 import tomllib
 import typing
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from sparsespike.spikes.arguments import nearest
-from sparsespike.training.values import called, checked
+from sparsespike.training.values import LAYERS, call, called, checked
 
 if TYPE_CHECKING:
     from sparsespike.data.dataset import EventDataset
@@ -48,7 +49,9 @@ class Recipe:
             numbers in parentheses: FoldPolarity, OnePolarity(1), Pool(2), CropTime(0, 0.3).
         augment: what happens to the training samples, drawn anew at every step, in order: EventDrop(0.2),
             UnitDrop(0.1), TimeJitter(1e-3), TimeShift(5e-3), TimeStretch(0.1), UnitJitter(1), Shift(2).
-        hidden: neurons of each hidden layer, from the input up.
+        hidden: neurons of each hidden layer, from the input up; all are fully connected.
+        layers: hidden layers of other kinds, from the input up, in place of hidden = []: Conv2d(1, 32, 5),
+            Conv1d, Linear(1568, 200), each with neurons; MaxPool2d(2), Flatten(), Dropout(0.2).
         steps: time steps T of a sample, >= 2.
         dt: time step, seconds, > 0.
         tau_mem: membrane time constant of the hidden layers, seconds, > 0.
@@ -86,6 +89,7 @@ class Recipe:
     transforms: tuple[str, ...] = ()
     augment: tuple[str, ...] = ()
     hidden: tuple[int, ...] = (200, 200)
+    layers: tuple[str, ...] = ()
     steps: int = 100
     dt: float = 1e-3
     tau_mem: float = 10e-3
@@ -113,6 +117,17 @@ class Recipe:
     def __post_init__(self) -> None:
         for name, kind in typing.get_type_hints(Recipe).items():
             object.__setattr__(self, name, checked(name, getattr(self, name), kind))
+        if not self.hidden and not self.layers:
+            raise ValueError(
+                "hidden: expected one or more integers >= 1, found (); or texts in layers"
+            )
+        if self.hidden and self.layers:
+            raise ValueError(
+                f"layers: expected none beside hidden = {list(self.hidden)}, found {list(self.layers)}; "
+                "hidden = [] gives way to them"
+            )
+        for text in self.layers:
+            call("layers", text, LAYERS)
         if self.init == "normal" and math.isinf(self.tau_mem):
             raise ValueError(
                 "init: expected 'uniform' without leak (tau_mem = inf), found 'normal'"
@@ -132,23 +147,22 @@ class Recipe:
         values = {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
         return {name: "inf" if value == math.inf else value for name, value in values.items()}
 
-    def network(self, n_in: int, n_class: int) -> Network:
+    def network(self, units: int | Sequence[int], n_class: int) -> Network:
         """The network this recipe describes, with the initial weights of its seed.
 
         Args:
-            n_in: input units.
+            units: of the input: how many, or their shape, (C, H, W), which `layers` may ask for.
             n_class: readout units.
 
         Returns:
             hidden layers of `LIF`, then a `Readout`, float32.
+
+        Raises:
+            ValueError: if a layer does not take what the one below gives.
         """
         # Imported here: building a network needs torch, reading a recipe does not.
-        import torch
-
-        from sparsespike.connections.linear import Linear
-        from sparsespike.network import Layer, Network
         from sparsespike.neurons.lif import LIF
-        from sparsespike.neurons.readout import Readout
+        from sparsespike.training import architecture
 
         lif = LIF(
             tau_mem=self.tau_mem,
@@ -158,25 +172,8 @@ class Recipe:
             surrogate=self._surrogate(),
             reset=self.reset,
         )
-        neurons = [lif] * len(self.hidden) + [Readout(tau_mem=self.tau_readout, dt=self.dt)]
-        sizes = [n_in, *self.hidden, n_class]
-        generator = torch.Generator().manual_seed(self.seed)
-        layers = []
-        for neuron, below, above in zip(neurons, sizes, sizes[1:], strict=False):
-            connection = Linear(below, above)
-            bound = 1.0 / math.sqrt(below)
-            # Drawn fan-out by fan-out, as weights once lay in memory: a seed gives the same network as ever.
-            drawn = torch.empty(below, above).t()
-            if self.init == "uniform":
-                drawn.uniform_(-bound, bound, generator=generator)
-            else:
-                # The paper's rule for every layer, the readout with its own leak.
-                std = self.init_gain * (1.0 - neuron.alpha) * bound
-                drawn.normal_(0.0, std, generator=generator)
-            with torch.no_grad():
-                connection.weight.copy_(drawn)
-            layers.append(Layer(connection, neuron))
-        return Network(*layers)
+        shape = (units,) if isinstance(units, int) else tuple(units)
+        return architecture.network(self, shape, n_class, lif)
 
     def seen(self, dataset: EventDataset) -> EventDataset:
         """A dataset through this recipe's `transforms`.

@@ -255,6 +255,7 @@ def _open(
         "recipe": recipe.to_dict(),
         "dataset": name,
         "n_in": train_set.n_units,
+        "unit_shape": list(train_set.about.sensor),
         "n_class": train_set.n_classes,
         "n_train": len(train_set),
         "threads": torch.get_num_threads(),
@@ -264,7 +265,7 @@ def _open(
             "python": platform.python_version(),
         },
     }
-    net = recipe.network(about["n_in"], about["n_class"]).to(device_for(recipe.backend))
+    net = recipe.network(about["unit_shape"], about["n_class"]).to(device_for(recipe.backend))
     # Fused: one pass over memory per parameter, and no temporary tensors.
     optimiser = torch.optim.AdamW(
         net.parameters(),

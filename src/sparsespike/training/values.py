@@ -5,6 +5,7 @@ This module imports nothing heavy, as `recipe.py` does not.
 
 from __future__ import annotations
 
+import ast
 import math
 import re
 import typing
@@ -12,6 +13,8 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from sparsespike.spikes.arguments import nearest
+
+LAYERS = ("Conv2d", "Conv1d", "Linear", "MaxPool2d", "Flatten", "Dropout")
 
 
 def _anything(value: object) -> bool:
@@ -35,7 +38,7 @@ _COUNT = ("an integer >= 1", lambda value: value >= 1)
 _RANGES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "hidden": (
         "one or more integers >= 1",
-        lambda value: len(value) > 0 and all(size >= 1 for size in value),
+        lambda value: all(size >= 1 for size in value),
     ),
     "steps": ("an integer >= 2", lambda value: value >= 2),
     "dt": _SECONDS,
@@ -99,6 +102,34 @@ def called(field: str, text: str, known: tuple[str, ...]) -> tuple[str, list[int
     if not all(_not_negative(number) for number in numbers):
         raise ValueError(f"{field}: expected finite numbers >= 0 in {name}(...), found {text!r}")
     return name, numbers
+
+
+def call(field: str, text: str, known: tuple[str, ...]) -> tuple[str, list[Any], dict[str, Any]]:
+    """`Name(value, ..., word=value)` as Python writes it -> (name, values, named values); nothing is run.
+
+    Args:
+        field: of the recipe.
+        text: one of its values.
+        known: names to choose from.
+
+    Raises:
+        ValueError: if it is no call of a known name with plain values.
+    """
+    try:
+        tree = ast.parse(text.strip(), mode="eval").body
+        tree = tree if isinstance(tree, ast.Call) else ast.Call(tree, [], [])
+        name = tree.func.id if isinstance(tree.func, ast.Name) else text
+        values = [ast.literal_eval(value) for value in tree.args]
+        named = {str(word.arg): ast.literal_eval(word.value) for word in tree.keywords}
+    except (SyntaxError, ValueError):
+        raise ValueError(
+            f"{field}: expected Name(value, word=value), the values numbers or texts, found {text!r}"
+        ) from None
+    if name not in known:
+        raise ValueError(
+            f"{field}: expected one of {', '.join(known)}, found {text!r}{nearest(name, list(known))}"
+        )
+    return name, values, named
 
 
 def _typed(field: str, value: Any, kind: Any) -> Any:
