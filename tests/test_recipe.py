@@ -169,3 +169,48 @@ def test_uniform_weights_stay_within_their_bound():
     for weight in Recipe(init="uniform").network(400, 10).parameters():
         bound = weight.shape[1] ** -0.5
         assert 0.9 * bound < weight.abs().max().item() <= bound
+
+
+# ---- layers of other kinds -----------------------------------------------------------------------
+
+CONV = ("Conv2d(1, 4, 3, padding='same')", "Conv2d(4, 6, 3, stride=2)", "Linear(54, 7)")
+
+
+def test_layers_are_built_in_a_row_and_read_the_shape_of_the_units():
+    net = Recipe(hidden=(), layers=CONV).network((1, 8, 8), 3)
+    shapes = [(4, 1, 3, 3), (6, 4, 3, 3), (7, 54), (3, 7)]
+    assert [tuple(p.shape) for p in net.parameters()] == shapes
+    spikes = ss.Spikes.from_dense((torch.rand(2, 20, 1, 8, 8) < 0.3).float())
+    assert net(spikes).shape == (2, 20, 3)
+    width = 20 * (1 - math.exp(-0.1)) / math.sqrt(4 * 9)
+    assert net[1].connection.weight.std().item() == pytest.approx(width, rel=0.2)  # pyright: ignore
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"layers": CONV}, r"layers: expected none beside hidden = \[200, 200\], found .*Conv2d"),
+        ({"hidden": [], "layers": ["Conv3d(1)"]}, "layers: expected one of Conv2d, .* 'Conv3d"),
+        ({"hidden": [], "layers": ["Conv2d(open('x'))"]}, "layers: expected Name"),
+        ({"hidden": [], "layers": ["__import__('os')"]}, "layers: expected one of Conv2d"),
+        ({"hidden": [], "layers": ["a.b(1)"]}, "layers: expected one of Conv2d"),
+        ({"hidden": [], "layers": ["Conv2d(1, 2"]}, "layers: expected Name"),
+    ],
+)
+def test_wrong_layers_are_refused_by_name(values, message):
+    with pytest.raises(ValueError, match=message):
+        recipes.from_dict(values)
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        (("Conv2d(1, 2)",), r"layers: Conv2d\(1, 2\): .*kernel_size"),
+        (("Conv2d(2, 2, 3)",), r"layers: Conv2d\(2, 2, 3\): spikes: expected unit_shape"),
+        (("Conv2d(1, 2, 9)",), "expected at least the kernel's"),
+        (("Linear(63, 5)",), "expected 63 units, found 64"),
+    ],
+)
+def test_layers_that_do_not_fit_are_refused_when_built(layers, message):
+    with pytest.raises(ValueError, match=message):
+        Recipe(hidden=(), layers=layers).network((1, 8, 8), 3)

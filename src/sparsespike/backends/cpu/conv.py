@@ -100,59 +100,67 @@ def _add_row(into, q, row, p, n, factor):
         at += width
 
 
-@njit(**INLINE)
-def _origin(connection, unit):
-    """(row, column, first row of weights, first entry of a site) of an input unit."""
-    channel = np.uint64(np.uint32(unit) // np.uint32(connection.n_position))
-    position = np.uint64(unit) - channel * connection.n_position
-    i, j = connection.position[position, 0], connection.position[position, 1]
-    return i, j, channel * connection.n_tap, connection.column[channel]
+# In the next three the arrays are taken out of their tuples first: within a loop that would count references.
 
 
 @compiled
 def _scatter_patches(connection, current, unit, start, stop, factor, mark, group):
-    y, x, n = connection.y, connection.x, np.uint64(connection.weight.shape[1])
+    weight, column, position = connection.weight, connection.column, connection.position
+    (y_bound, y_tap, y_out), (x_bound, x_tap, x_out) = connection.y, connection.x
+    n, n_position, n_tap = np.uint64(weight.shape[1]), connection.n_position, connection.n_tap
+    k_x, w_out, size = connection.k_x, connection.w_out, connection.size
     for k in range(start, stop):
-        i, j, first, column = _origin(connection, unit[k])
-        for a in range(y.bound[i], y.bound[i + ONE]):
-            tap, out = first + y.tap[a] * connection.k_x, y.out[a] * connection.w_out
-            for b in range(x.bound[j], x.bound[j + ONE]):
-                site = out + x.out[b]
+        channel = np.uint64(np.uint32(unit[k]) // np.uint32(n_position))
+        at = np.uint64(unit[k]) - channel * n_position
+        i, j, base = position[at, 0], position[at, 1], column[channel]
+        for a in range(y_bound[i], y_bound[i + ONE]):
+            tap, out = channel * n_tap + y_tap[a] * k_x, y_out[a] * w_out
+            for b in range(x_bound[j], x_bound[j + ONE]):
+                site = out + x_out[b]
                 mark[site] = 1
                 group[site >> SIX] = 1
-                p, q = (tap + x.tap[b]) * n, site * connection.size + column
-                _add_row(current, q, connection.weight, p, n, factor)
+                p, q = (tap + x_tap[b]) * n, site * size + base
+                _add_row(current, q, weight, p, n, factor)
 
 
 @compiled
 def _accumulate_patches(connection, vector, unit, start, stop, factor):
-    y, x, n = connection.y, connection.x, np.uint64(connection.weight.shape[1])
+    weight, column, position = connection.weight, connection.column, connection.position
+    (y_bound, y_tap, y_out), (x_bound, x_tap, x_out) = connection.y, connection.x
+    n, n_position, n_tap = np.uint64(weight.shape[1]), connection.n_position, connection.n_tap
+    k_x, w_out, size = connection.k_x, connection.w_out, connection.size
     for k in range(start, stop):
-        i, j, first, column = _origin(connection, unit[k])
-        for a in range(y.bound[i], y.bound[i + ONE]):
-            tap, out = first + y.tap[a] * connection.k_x, y.out[a] * connection.w_out
-            for b in range(x.bound[j], x.bound[j + ONE]):
-                p = (tap + x.tap[b]) * n
-                q = (out + x.out[b]) * connection.size + column
-                _add_row(connection.weight, p, vector, q, n, factor)
+        channel = np.uint64(np.uint32(unit[k]) // np.uint32(n_position))
+        at = np.uint64(unit[k]) - channel * n_position
+        i, j, base = position[at, 0], position[at, 1], column[channel]
+        for a in range(y_bound[i], y_bound[i + ONE]):
+            tap, out = channel * n_tap + y_tap[a] * k_x, y_out[a] * w_out
+            for b in range(x_bound[j], x_bound[j + ONE]):
+                p, q = (tap + x_tap[b]) * n, (out + x_out[b]) * size + base
+                _add_row(weight, p, vector, q, n, factor)
 
 
 @compiled
 def _gather_patches(connection, delta, unit, start, stop, factor, gathered):
-    y, x, n = connection.y, connection.x, np.uint64(connection.weight.shape[1])
-    weight, width = connection.weight, np.uint64(lanes(connection.weight))
+    weight, column, position = connection.weight, connection.column, connection.position
+    (y_bound, y_tap, y_out), (x_bound, x_tap, x_out) = connection.y, connection.x
+    n, n_position, n_tap = np.uint64(weight.shape[1]), connection.n_position, connection.n_tap
+    k_x, w_out, size = connection.k_x, connection.w_out, connection.size
+    width = np.uint64(lanes(weight))
+    wide = np.uint64(FOUR) * width
     for k in range(start, stop):
-        i, j, first, column = _origin(connection, unit[k])
+        channel = np.uint64(np.uint32(unit[k]) // np.uint32(n_position))
+        at = np.uint64(unit[k]) - channel * n_position
+        i, j, base = position[at, 0], position[at, 1], column[channel]
         one, four = nothing(weight), nothing_four(weight)
-        for a in range(y.bound[i], y.bound[i + ONE]):
-            tap, out = first + y.tap[a] * connection.k_x, y.out[a] * connection.w_out
-            for b in range(x.bound[j], x.bound[j + ONE]):
-                p = (tap + x.tap[b]) * n
-                q = (out + x.out[b]) * connection.size + column
+        for a in range(y_bound[i], y_bound[i + ONE]):
+            tap, out = channel * n_tap + y_tap[a] * k_x, y_out[a] * w_out
+            for b in range(x_bound[j], x_bound[j + ONE]):
+                p, q = (tap + x_tap[b]) * n, (out + x_out[b]) * size + base
                 at = np.uint64(0)
-                while at + np.uint64(FOUR) * width <= n:
+                while at + wide <= n:
                     four = plus(four, times(load_four(weight, p + at), load_four(delta, q + at)))
-                    at += np.uint64(FOUR) * width
+                    at += wide
                 while at < n:
                     one = plus(one, times(load(weight, p + at), load(delta, q + at)))
                     at += width

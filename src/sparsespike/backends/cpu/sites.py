@@ -77,9 +77,17 @@ class Layout(NamedTuple):
 
 
 def room(layout: Layout, dtype: np.dtype, whole: bool) -> Sites:
-    """Sites with nothing marked, for one thread."""
+    """Sites with nothing marked, for one thread.
+
+    Raises:
+        ValueError: if the layer has too many neurons for keys of 32 bits.
+    """
     n_sites, channels = layout
     n_groups, size = -(-n_sites // GROUP), layout.size(dtype)
+    shift = (size - 1).bit_length()
+    if n_sites << shift >= 2**32:
+        found = f"{n_sites} of {channels}"
+        raise ValueError(f"current: expected positions times channels below 2^32, found {found}")
     return Sites(
         np.uint64(n_sites),
         np.uint64(channels),
@@ -87,7 +95,7 @@ def room(layout: Layout, dtype: np.dtype, whole: bool) -> Sites:
         places(layout, dtype),
         np.zeros(n_groups * GROUP, np.uint8),
         np.zeros(n_groups, np.uint8),
-        np.uint64((size - 1).bit_length()),
+        np.uint64(shift),
         np.empty(n_sites * channels + 2, np.uint32),
         np.empty(n_sites * channels, np.uint32),
         np.zeros(size, np.uint32),
