@@ -1,88 +1,17 @@
-"""`MaxPool2d` and `Flatten` against PyTorch on the dense tensor: spikes, active set, every gradient."""
+"""`MaxPool2d` against PyTorch on the dense tensor: spikes, active set, every gradient."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import pytest
 import torch
 from hypothesis import given, settings
-from hypothesis import strategies as st
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
 import sparsespike as ss
-from checks import assert_same_gradient, assert_something_happened, assert_well_formed
-from compare import stored_for
-
-
-@dataclass(frozen=True)
-class Pool:
-    """Spikes over an image and the windows that pool them, reproducible from the numbers."""
-
-    batch: int = 2
-    steps: int = 5
-    channels: int = 3
-    height: int = 7
-    width: int = 6
-    kernel: tuple[int, int] = (2, 2)
-    stride: tuple[int, int] | None = None
-    padding: tuple[int, int] = (0, 0)
-    dilation: tuple[int, int] = (1, 1)
-    ceil_mode: bool = False
-    rate: float = 0.2
-    active: float = 0.5
-    dtype: torch.dtype = torch.float64
-    kind: str = "lists"
-    seed: int = 0
-
-    def module(self) -> ss.MaxPool2d:
-        return ss.MaxPool2d(self.kernel, self.stride, self.padding, self.dilation, self.ceil_mode)
-
-    def spikes(self) -> tuple[ss.Spikes, Tensor, Tensor]:
-        """The input, its dense leaf and its active set."""
-        draw = torch.Generator().manual_seed(self.seed)
-        shape = self.batch, self.steps, self.channels, self.height, self.width
-        dense = (torch.rand(shape, generator=draw) < self.rate).to(self.dtype)
-        active = torch.rand(shape, generator=draw) < self.active
-        dense.requires_grad_()
-        spikes = ss.Spikes.from_dense(dense, active=active)
-        return spikes.to_words() if self.kind == "words" else spikes, dense, active
-
-    def reference(self, dense: Tensor) -> tuple[Tensor, Tensor]:
-        """PyTorch's output, (B, T, C, H', W'), and the position in the plane that each window takes."""
-        out, peak = functional.max_pool2d(
-            dense.flatten(0, 1),
-            self.kernel,
-            self.stride,
-            self.padding,
-            self.dilation,
-            self.ceil_mode,
-            return_indices=True,
-        )
-        return out.unflatten(0, dense.shape[:2]), peak.unflatten(0, dense.shape[:2])
-
-
-BASE = Pool()
-LIVELY = {
-    "base": BASE,
-    "overlapping": replace(BASE, kernel=(3, 3), stride=(1, 2), active=0.9),
-    "padded": replace(BASE, kernel=(3, 2), stride=(2, 1), padding=(1, 1)),
-    "dilated": replace(BASE, kernel=(2, 3), stride=(1, 1), dilation=(3, 2), padding=(0, 1)),
-    "dilation_and_stride": replace(
-        BASE, height=13, kernel=(3, 2), stride=(4, 2), dilation=(2, 2), padding=(1, 1)
-    ),
-    "gaps": replace(BASE, kernel=(2, 1), stride=(3, 4)),
-    "ceil_mode": replace(BASE, kernel=(3, 4), stride=(2, 3), padding=(1, 1), ceil_mode=True),
-    "whole_image": replace(BASE, kernel=(7, 6), rate=0.05),
-    "identity": replace(BASE, kernel=(1, 1)),
-    "all_active": replace(BASE, active=1.0, rate=0.05),
-    "crowded": replace(BASE, kernel=(3, 3), stride=(1, 1), rate=0.9),
-    "one_column": replace(BASE, channels=1, width=1, kernel=(3, 1), stride=(2, 1)),
-    "many_steps": replace(BASE, steps=70, batch=3, channels=1, kernel=(3, 3), stride=(2, 2)),
-    "many_units": replace(BASE, channels=5, height=9, width=11, kernel=(2, 2), stride=(1, 1)),
-}
+from checks import assert_something_happened, assert_well_formed
+from pools import BASE, LIVELY, Pool, has_a_place, pools
 
 
 def active_set(spikes: ss.Spikes) -> Tensor:
@@ -121,40 +50,6 @@ def test_spikes_active_set_and_gradient_are_those_of_pytorch(name, dtype, kind):
     assert_something_happened(out, grad)
     assert int(out.value.detach().sum()) > 0
     assert name == "crowded" or int(out.value.detach().sum()) < out.n_active
-
-
-@st.composite
-def pools(draw: st.DrawFn) -> Pool:
-    def two(*among: int) -> Any:
-        return st.tuples(st.sampled_from(among), st.sampled_from(among))
-
-    kernel = draw(two(2, 3, 4, 1))
-    return Pool(
-        batch=draw(st.sampled_from([2, 1, 0])),
-        steps=draw(st.sampled_from([1, 3, 33])),
-        channels=draw(st.integers(1, 3)),
-        height=draw(st.sampled_from([7, 10, 5, 3, 2, 1])),
-        width=draw(st.sampled_from([8, 9, 6, 4, 2, 1])),
-        kernel=kernel,
-        stride=draw(st.one_of(two(1, 2, 3, 4, 6), st.none())),
-        padding=draw(st.tuples(*(st.integers(0, size // 2) for size in kernel))),
-        dilation=draw(two(1, 1, 2, 3, 4)),
-        ceil_mode=draw(st.booleans()),
-        rate=draw(st.sampled_from([0.3, 0.05, 0.0, 1.0])),
-        active=draw(st.sampled_from([0.3, 1.0, 0.0])),
-        dtype=draw(st.sampled_from([torch.float32, torch.float64])),
-        kind=draw(st.sampled_from(["lists", "words"])),
-        seed=draw(st.integers(0, 2**31)),
-    )
-
-
-def has_a_place(case: Pool) -> bool:
-    """Whether PyTorch takes it, and no window lies outside the image, where its maximum is -inf."""
-    try:
-        out, _ = replace(case, batch=1).reference(torch.zeros(1, 1, 1, case.height, case.width))
-    except RuntimeError:
-        return False
-    return bool(out.isfinite().all())
 
 
 @settings(max_examples=600)
@@ -332,115 +227,3 @@ def test_it_prints_as_pytorchs_does():
     assert str(ss.MaxPool2d(3, 2, 1)) == (
         "MaxPool2d(kernel_size=(3, 3), stride=(2, 2), padding=(1, 1), dilation=(1, 1), ceil_mode=False)"
     )
-
-
-# ---- in a network --------------------------------------------------------------------------------
-
-
-@both
-def test_flatten_lays_out_anew_and_copies_nothing(kind):
-    spikes = replace(BASE, kind=kind).spikes()[0]
-    flat = ss.Flatten()(spikes)
-    assert flat.unit_shape == (3 * 7 * 6,)
-    assert flat.storage is spikes.storage
-    assert flat.value is spikes.value
-    assert torch.equal(flat.to_dense(), spikes.to_dense().flatten(2))
-
-
-def conv_network() -> ss.Network:
-    torch.manual_seed(0)
-    net = ss.Network(
-        ss.Layer(ss.Conv2d(2, 4, 3, padding=1), ss.LIF(20e-3, 1e-3)),
-        ss.MaxPool2d(3, stride=2, padding=1),
-        ss.Layer(ss.Conv2d(4, 5, 3), ss.LIF(20e-3, 1e-3)),
-        ss.MaxPool2d(2),
-        ss.Flatten(),
-        ss.Layer(ss.Linear(20, 3), ss.Readout(20e-3, 1e-3)),
-    )
-    for parameter in net.parameters():
-        nn.init.normal_(parameter, 0.1, 0.4)
-    return net.double()
-
-
-def run_network(backend: str) -> tuple[Tensor, list[ss.Spikes], dict[str, Tensor]]:
-    draw = torch.Generator().manual_seed(0)
-    leaf = (torch.rand(3, 15, 2, 12, 12, generator=draw) < 0.1).double().requires_grad_()
-    net = conv_network()
-    with ss.use_backend(backend):
-        potential, hidden = net(ss.Spikes.from_dense(leaf), return_spikes=True)
-        loss = ss.losses.cross_entropy(potential, torch.arange(3))
-        for signal in hidden:
-            loss = loss + ss.losses.activity(signal, upper=0.25)
-        loss.backward()
-    grads = {name: parameter.grad for name, parameter in net.named_parameters()}
-    return potential.detach(), hidden, grads | {"input": leaf.grad}  # pyright: ignore[reportReturnType]
-
-
-def test_network_of_convolutions_and_pools_has_the_oracles_gradients():
-    expected, theirs, wanted = run_network("dense")
-    found, ours, grads = run_network("cpu")
-    for signal in (*theirs, *ours):
-        assert_something_happened(signal)
-    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
-    for name, grad in wanted.items():
-        assert bool((grad != 0).any()), name
-        # A steep surrogate makes more of the rounding of a potential.
-        assert_same_gradient(grads[name], grad, name, 1e-9)
-
-
-def test_network_lists_the_spikes_of_its_layers_alone():
-    hidden = run_network("cpu")[1]
-    assert [signal.unit_shape for signal in hidden] == [(4, 12, 12), (5, 4, 4)]
-
-
-def test_network_ending_in_a_pool_gives_pooled_spikes_and_lists_own_modules():
-    class Own(nn.Module):
-        def forward(self, spikes: ss.Spikes) -> ss.Spikes:
-            return spikes
-
-    spikes = BASE.spikes()[0]
-    out, hidden = ss.Network(ss.MaxPool2d(2), Own(), ss.Flatten())(spikes, return_spikes=True)
-    assert out.unit_shape == (27,)
-    assert [signal.unit_shape for signal in hidden] == [(3, 3, 3)]
-
-
-def test_a_pool_takes_no_step():
-    """Two steps are enough for one layer, however many pools stand before it; one step is not."""
-    net = ss.Network(
-        ss.MaxPool2d(2), ss.Flatten(), ss.Layer(ss.Linear(27, 4), ss.Readout(1e-2, 1e-3))
-    ).double()
-    assert bool(net(replace(BASE, steps=2).spikes()[0])[:, 1].any())
-    with pytest.warns(ss.SilenceWarning, match="nothing of 1 steps comes through 1 layers"):
-        net(replace(BASE, steps=1).spikes()[0])
-
-
-def test_sizes_are_compared_across_what_keeps_units():
-    def layer(n_in: int, n_out: int) -> ss.Layer:
-        return ss.Layer(ss.Linear(n_in, n_out), ss.LIF(20e-3, 1e-3))
-
-    for between in (ss.Flatten(), ss.Dropout()):
-        ss.Network(layer(3, 4), between, layer(4, 2))
-        with pytest.raises(ValueError, match="expected layer 2 to take 4 units, found 5"):
-            ss.Network(layer(3, 4), between, layer(5, 2))
-    ss.Network(layer(3, 16), ss.MaxPool2d(2), layer(4, 2))
-
-
-def test_pooled_words_run_on_the_gpu_backend():
-    case = replace(BASE, steps=4, channels=1, height=4, width=4)
-
-    def run(backend: str) -> tuple[Tensor, Tensor]:
-        torch.manual_seed(0)
-        net = ss.Network(
-            ss.MaxPool2d(2, stride=1),
-            ss.Layer(ss.Linear(9, 3), ss.Readout(1e-2, 1e-3), backend=backend),
-        ).double()
-        spikes, leaf, _ = case.spikes()
-        placed = stored_for(spikes, backend)
-        potential = net.to(placed.device)(placed)
-        (grad,) = torch.autograd.grad(potential.square().sum(), leaf)
-        return potential.detach().cpu(), grad
-
-    (found, grad), (expected, wanted) = run("gpu"), run("dense")
-    assert bool(wanted.any())
-    torch.testing.assert_close(found, expected)
-    torch.testing.assert_close(grad, wanted)
