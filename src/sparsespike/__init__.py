@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from sparsespike.backends import use_backend
     from sparsespike.connections.conv import Conv1d, Conv2d
     from sparsespike.connections.current import Current
+    from sparsespike.connections.dropout import Dropout
+    from sparsespike.connections.flatten import Flatten
     from sparsespike.connections.linear import Linear
+    from sparsespike.connections.pool import MaxPool2d
     from sparsespike.network import Layer, Network
     from sparsespike.neurons.lif import LIF
     from sparsespike.neurons.neuron import Neuron
@@ -43,10 +46,13 @@ __all__ = [
     "Conv1d",
     "Conv2d",
     "Current",
+    "Dropout",
     "FastSigmoid",
+    "Flatten",
     "Gaussian",
     "Layer",
     "Linear",
+    "MaxPool2d",
     "Network",
     "Neuron",
     "Readout",
@@ -68,7 +74,10 @@ _HOMES = {
     "Conv1d": "connections.conv",
     "Conv2d": "connections.conv",
     "Current": "connections.current",
+    "Dropout": "connections.dropout",
+    "Flatten": "connections.flatten",
     "Linear": "connections.linear",
+    "MaxPool2d": "connections.pool",
     "SilenceWarning": "neurons.silence",
     "LIF": "neurons.lif",
     "Neuron": "neurons.neuron",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from itertools import pairwise
 from typing import Any, Literal, overload
 
 from torch import Tensor, nn
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from sparsespike.backends import BACKENDS, use_backend
 from sparsespike.connections.connection import Connection
 from sparsespike.connections.current import Current
+from sparsespike.connections.relay import Relay
 from sparsespike.neurons.neuron import Neuron
 from sparsespike.neurons.silence import warn_of_few_steps
 from sparsespike.ops.module import Module
@@ -142,7 +142,8 @@ class Network(nn.Sequential):
     """Layers in a row; the last one is usually a `Readout`.
 
     Args:
-        layers: one or more `Layer`s, or modules of one's own from `Spikes` to `Spikes`.
+        layers: one or more `Layer`s, `MaxPool2d`, `Flatten` and `Dropout` between them, or modules of one's
+            own from `Spikes` to `Spikes`.
 
     Raises:
         ValueError: if there is none, or the sizes of neighbours do not match.
@@ -158,12 +159,13 @@ class Network(nn.Sequential):
                 raise ValueError(
                     f"layers: expected spikes out of layer {i}, found a {_name(layer.neuron)}"
                 )
-        for i, (below, above) in enumerate(pairwise(layers)):
-            given, taken = _size(below, "n_out"), _size(above, "n_in")
+        given = None  # units out of what is below, where it tells
+        for i, layer in enumerate(layers):
+            taken = _size(layer, "n_in")
             if given is not None and taken is not None and given != taken:
-                raise ValueError(
-                    f"layers: expected layer {i + 1} to take {given} units, found {taken}"
-                )
+                raise ValueError(f"layers: expected layer {i} to take {given} units, found {taken}")
+            if not (isinstance(layer, Relay) and layer.keeps_units):
+                given = _size(layer, "n_out")
         super().__init__(*layers)
 
     @overload
@@ -181,7 +183,9 @@ class Network(nn.Sequential):
 
         Args:
             spikes: (B, T, N_in).
-            return_spikes: also return the `Spikes` of every spiking layer, in order.
+            return_spikes: also return the `Spikes` of every spiking layer, and of every module of one's own
+                that gives some, in order. What `MaxPool2d`, `Flatten` and `Dropout` hand on are the spikes
+                of the layer below, and not listed again.
 
         Returns:
             The last layer's output: potential (B, T, C) of a `Readout`, `Spikes` of a `LIF`.
@@ -193,7 +197,7 @@ class Network(nn.Sequential):
         signal: Any = spikes
         for layer in self:
             signal = layer(signal)
-            if isinstance(signal, Spikes):
+            if isinstance(signal, Spikes) and not isinstance(layer, Relay):
                 hidden.append(signal)
         return (signal, hidden) if return_spikes else signal  # pyright: ignore[reportReturnType]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,10 +12,8 @@ from sparsespike.connections.connection import Connection, check_spikes
 from sparsespike.connections.current import Current
 from sparsespike.descriptions import Term
 from sparsespike.ops.uncompiled import uncompiled
-from sparsespike.spikes.arguments import described, integer, items
+from sparsespike.spikes.arguments import Sizes, integer, sizes
 from sparsespike.spikes.spikes import Spikes
-
-Sizes = int | Sequence[int]
 
 
 class _Conv(Connection):
@@ -42,9 +40,9 @@ class _Conv(Connection):
             integer("in_channels", in_channels, 1),
             integer("out_channels", out_channels, 1),
         )
-        kernel = _sizes("kernel_size", kernel_size, self.n_dim, 1)
-        self.stride = _sizes("stride", stride, self.n_dim, 1)
-        self.dilation = _sizes("dilation", dilation, self.n_dim, 1)
+        kernel = sizes("kernel_size", kernel_size, self.n_dim, 1)
+        self.stride = sizes("stride", stride, self.n_dim, 1)
+        self.dilation = sizes("dilation", dilation, self.n_dim, 1)
         self.groups = integer("groups", groups, 1)
         for name, n_channel in (("in_channels", n_in), ("out_channels", n_out)):
             if n_channel % self.groups:
@@ -58,7 +56,7 @@ class _Conv(Connection):
                 raise ValueError(f"padding: 'same' needs a stride of 1, found stride {self.stride}")
             self.padding = padding
         else:
-            self.padding = _sizes("padding", padding, self.n_dim, 0)
+            self.padding = sizes("padding", padding, self.n_dim, 0)
         self._make((n_out, n_in // self.groups, *kernel), bias, dtype, device)
 
     @property
@@ -93,9 +91,9 @@ class _Conv(Connection):
         if n_in == 1 and len(shape) == self.n_dim:
             shape = 1, *shape
         if len(shape) != 1 + self.n_dim or shape[0] != n_in:
-            sizes = "(C, L)" if self.n_dim == 1 else "(C, H, W)"
+            layout = "(C, L)" if self.n_dim == 1 else "(C, H, W)"
             raise ValueError(
-                f"spikes: expected unit_shape {sizes} of {n_in} channels, found {spikes.unit_shape}; "
+                f"spikes: expected unit_shape {layout} of {n_in} channels, found {spikes.unit_shape}; "
                 "spikes.with_unit_shape lays units out anew"
             )
         connection = descriptions.Conv(
@@ -173,18 +171,7 @@ class Conv1d(_Conv):
     n_dim = 1
 
 
-def _sizes(name: str, value: Sizes, n: int, least: int) -> tuple[int, ...]:
-    """One number, or n of them, as n numbers; or a ValueError."""
-    if not isinstance(value, Iterable):
-        return (integer(name, value, least),) * n
-    expected = f"a number or {n}, >= {least}"
-    sizes = tuple(integer(name, size, least) for size in items(name, value, expected))
-    if len(sizes) != n:
-        raise ValueError(f"{name}: expected {expected}, found {described(value)}")
-    return sizes
-
-
-def _two(sizes: Sequence[Any], usual: Any) -> tuple[Any, Any]:
+def _two(given: Sequence[Any], usual: Any) -> tuple[Any, Any]:
     """Of one axis, two: the rows come first."""
-    first, second = (usual, *sizes) if len(sizes) == 1 else sizes
+    first, second = (usual, *given) if len(given) == 1 else given
     return first, second

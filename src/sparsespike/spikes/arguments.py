@@ -9,9 +9,12 @@ from __future__ import annotations
 import difflib
 import math
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+# One number for all axes, or one each.
+Sizes = int | Sequence[int]
 
 
 def integer(name: str, value: Any, least: int, below: int | None = None) -> int:
@@ -75,6 +78,17 @@ def items(name: str, value: Any, expected: str) -> list[Any]:
         except TypeError:  # an array or a tensor of no dimension
             pass
     raise ValueError(f"{name}: expected {expected}, found {described(value)}")
+
+
+def sizes(name: str, value: Sizes, n: int, least: int) -> tuple[int, ...]:
+    """One number, or n of them, as n numbers >= `least`; see `integer`."""
+    if not isinstance(value, Iterable):
+        return (integer(name, value, least),) * n
+    expected = f"a number or {n}, >= {least}"
+    found = tuple(integer(name, size, least) for size in items(name, value, expected))
+    if len(found) != n:
+        raise ValueError(f"{name}: expected {expected}, found {described(value)}")
+    return found
 
 
 def flag(name: str, value: Any) -> bool:

@@ -128,6 +128,21 @@ def of_entries(
     return Built(shape, storage, value[order])
 
 
+def moved(
+    storage: Lists | Words, entry: Tensor, active: Tensor | None, source: Tensor, shape: Shape
+) -> tuple[Lists | Words, Tensor]:
+    """Other entries stored as `storage` is, and `source` of the active ones in the order of their values.
+
+    Words whose values nobody keeps stay without.
+    """
+    made, order = type(storage).of(entry, active, shape)
+    if order is None:
+        return made, source[:0]
+    if isinstance(made, Words) and isinstance(storage, Words) and not len(storage.start):
+        return made._replace(start=storage.start), source[:0]
+    return made, source[order]
+
+
 # A `Spikes` by its first fields.
 Part = tuple[Shape, Lists | Words, Tensor]
 AnySpikes = TypeVar("AnySpikes")

@@ -9,6 +9,7 @@ batch x time x unit. What only reads a batch is in `reading.py`; here it is buil
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -220,6 +221,35 @@ class Spikes(Reading):
             ValueError: if it is none of these.
         """
         return replace(self, unit_shape=building.checked_units(unit_shape, self.shape[2]))
+
+    def at_entries(
+        self,
+        entry: Tensor,
+        active: Tensor | None,
+        source: Tensor,
+        unit_shape: tuple[int, ...] | None = None,
+    ) -> Spikes:
+        """Spikes of as many samples and steps at other entries, stored alike; not checked, for modules.
+
+        Args:
+            entry: (n,) int64, distinct: the flat indices (b * T + t) * N + n that hold a spike.
+            active: (m,) int64, distinct: those that are active; None for plain spikes.
+            source: (m,) int64, the active entry here, in the order of `value`, from which each takes its
+                value and potential, and to which its gradient goes.
+            unit_shape: of the new spikes; None: as here.
+        """
+        unit_shape = unit_shape or self.unit_shape
+        shape = *self.shape[:2], math.prod(unit_shape)
+        storage, kept = building.moved(self.storage, entry, active, source, shape)
+        potential = None if self.potential is None else self.potential[kept]
+        return replace(
+            self,
+            shape=shape,
+            storage=storage,
+            value=self.value.index_select(0, kept),
+            potential=potential,
+            unit_shape=unit_shape,
+        )
 
     def detach(self) -> Spikes:
         """The same spikes, without history and without active set."""
