@@ -69,8 +69,8 @@ def test_lists_are_rows_of_sample_and_step():
 @pytest.mark.parametrize(
     ("dense", "message"),
     [
-        (torch.zeros(2, 3), r"dense: expected a 3-D tensor of 0 and 1, found .* \(2, 3\)"),
-        ([[[0.0]]], "dense: expected a 3-D tensor of 0 and 1, found list"),
+        (torch.zeros(2, 3), r"dense: expected a tensor of 0 and 1, .*found .* \(2, 3\)"),
+        ([[[0.0]]], "dense: expected a tensor of 0 and 1, .*found list"),
         (torch.full((1, 2, 3), 0.5), "dense: expected only 0 and 1"),
         (torch.full((1, 2, 3), float("nan")), "dense: expected only 0 and 1"),
         (torch.full((1, 2, 3), -1.0), "dense: expected only 0 and 1"),

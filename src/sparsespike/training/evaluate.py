@@ -40,8 +40,10 @@ def evaluate(net: Network, dataset: EventDataset, recipe: Recipe) -> dict[str, A
     Raises:
         ValueError: if the dataset has other units, or more classes, than the network.
     """
-    weights = [layer.connection.weight for layer in net if isinstance(layer, Layer)]
-    n_in, n_out = weights[0].shape[1], weights[-1].shape[0]
+    connections = [layer.connection for layer in net if isinstance(layer, Layer)]
+    # A convolution takes images of any size, and says itself what it does not take.
+    n_in = getattr(connections[0], "n_in", dataset.n_units)
+    n_out = connections[-1].weight.shape[0]
     if dataset.n_units != n_in or dataset.n_classes > n_out:
         raise ValueError(
             f"{dataset.name}: expected {n_in} units and at most {n_out} classes, as the network has, "
