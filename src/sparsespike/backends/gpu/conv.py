@@ -94,9 +94,8 @@ class ConvSynapses:
     def unpacked(self, sample: int, samples: int, first: int, words: int) -> Tensor:
         """Images (samples * words * 32, C_in, H, W) of 0 and 1."""
         image = self.planes.new_empty((samples * words * STEPS, *self.image))
-        block = 128
-        unpack[(samples, words, triton.cdiv(self.layout[1], block))](
-            self.words.word, image, sample, first, self.n_word, words, *self.layout, BLOCK=block
+        unpack[(samples, words, n_blocks(self.layout[1]))](
+            self.words.word, image, sample, first, self.n_word, words, *self.layout, UNITS=UNITS
         )
         return image
 
@@ -191,7 +190,7 @@ def unpack(
     WIDTH,
     above,
     left,
-    BLOCK: tl.constexpr,
+    UNITS: tl.constexpr,
 ):
     """image[b, t, c, y, x] = S[sample + b, t, (c, y - above, x - left)], 0 outside.
 
@@ -204,14 +203,14 @@ def unpack(
     """
     b = tl.program_id(0).to(tl.int64)
     w = tl.program_id(1)
-    at = tl.program_id(2) * BLOCK + tl.arange(0, BLOCK)
+    at = tl.program_id(2) * UNITS + tl.arange(0, UNITS)
     y, x = at // WIDTH % HEIGHT - above, at % WIDTH - left
     there = (at < SIZE) & (y >= 0) & (y < H) & (x >= 0) & (x < W)
     k = (at // (HEIGHT * WIDTH) * H + y) * W + x
     word = tl.load(word_p + ((b + sample) * n_word + first + w) * K + k, mask=there, other=0)
     bit = spread(word[None, :], 32).to(image_p.dtype.element_ty)
-    row = (b * words + w) * 32 + tl.arange(0, 32)
-    tl.store(image_p + row[:, None] * SIZE + at[None, :], bit, mask=at[None, :] < SIZE)
+    to_p = image_p + (b * words + w) * 32 * SIZE
+    tl.store(to_p + tl.arange(0, 32)[:, None] * SIZE + at[None, :], bit, mask=at[None, :] < SIZE)
 
 
 @triton.jit(do_not_specialize=["sample", "first", "n_word", "words"])
