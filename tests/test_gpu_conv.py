@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -116,6 +116,17 @@ def same(dtype: torch.dtype) -> list[Connection]:
     return [ss.Conv2d(4, 3, (2, 4), padding="same", bias=True, dtype=dtype)]
 
 
+class Before(ss.Conv2d):
+    """More zeros before than after, as a description can have them and no argument says."""
+
+    def _pads(self, kernel: Sequence[int]) -> list[tuple[int, int]]:
+        return [(2, 1), (3, 0)]
+
+
+def before(dtype: torch.dtype) -> list[Connection]:
+    return [Before(4, 3, 3, dtype=dtype)]
+
+
 def along_one_axis(dtype: torch.dtype) -> list[Connection]:
     return [ss.Conv1d(6, 5, 4, padding="same", bias=True, dtype=dtype)]
 
@@ -138,6 +149,10 @@ def test_convolution_equals_the_oracle(reset, detach, dtype):
 )
 def test_every_sort_of_convolution_equals_the_oracle(make, dtype):
     assert_equals_the_oracle(Case(make, dtype=dtype))
+
+
+def test_zeros_before_equal_the_oracle():
+    assert_equals_the_oracle(Case(before))
 
 
 def test_convolution_along_one_axis_equals_the_oracle():

@@ -122,7 +122,7 @@ class ConvGradient:
             self.bias += by_unit.view(connection.n_channel, -1).sum(1)
         with multiplying(own.how, delta.device):
             for sample, samples in own.samples(words):
-                part = own.how.rounded(delta[sample : sample + samples]).to(self.weight.dtype)
+                part = delta[sample : sample + samples].to(self.weight.dtype)
                 below, weight, _ = torch.ops.aten.convolution_backward(
                     part.view(-1, *connection.out_shape),
                     own.unpacked(sample, samples, first, words),

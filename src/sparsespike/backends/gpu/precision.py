@@ -51,9 +51,9 @@ class Products:
         """Whether TF32 loses nothing that is asked for: its 10 bits hold either 16-bit dtype."""
         return self.input_precision == "tf32" or self.coarse is not None
 
-    def rounded(self, tensor: Tensor) -> Tensor:
-        """The operand that stands for float32 or float64 where PyTorch multiplies, not a kernel of ours."""
-        return tensor if self.coarse is None else tensor.to(self.coarse).to(torch.float32)
+    def rounded(self, weight: Tensor) -> Tensor:
+        """What stands for a weight where PyTorch multiplies, not a kernel of ours; in the weight's dtype."""
+        return weight if self.coarse is None else weight.to(self.coarse).to(weight.dtype)
 
 
 def products(dtype: torch.dtype, precision: Precision) -> Products:
