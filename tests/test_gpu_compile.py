@@ -24,9 +24,11 @@ KERNELS = {
     "integrate_back",
     "list_active",
     "list_entries",
+    "pick",
     "scale_by_slope",
     "send_back",
     "split_weight",
+    "unpack",
 }
 
 

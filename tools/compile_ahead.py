@@ -39,7 +39,7 @@ import sparsespike as ss
 from sparsespike.backends import gpu
 from sparsespike.backends.gpu import plan
 from sparsespike.backends.gpu.listing import Listing
-from sparsespike.descriptions import Linear, Term
+from sparsespike.descriptions import Conv, Linear, Term
 from sparsespike.spikes.words import Words, starts
 
 TARGETS = {
@@ -127,6 +127,15 @@ def run_all(sizes: tuple[int, int, int, int], dtype: torch.dtype) -> Iterator[No
             _, kept = gpu.spiking_forward(terms, told, "full", recorded)
         gpu.spiking_backward(value, terms, kept, fired, told, "full", [True, True])
         yield
+    shape = (n_in // 16, 4, 4) if n_in % 16 == 0 else (n_in // 11, 1, 11)
+    conv = Conv(shape, shape[0], (1, 2), padding=((0, 0), (0, 1)))
+    through = term._replace(
+        connection=conv, parameter=(torch.zeros(conv.weight_shape, dtype=dtype),)
+    )
+    told = lif.describe()
+    _, kept = gpu.spiking_forward([through], told, "full", True)
+    gpu.spiking_backward(value, [through], kept, fired, told, "full", [True])
+    yield
     told = readout.describe()
     potential, kept = gpu.readout_forward([term], told, "full")
     gpu.readout_backward(torch.zeros_like(potential), [term], kept, told, "full", [True])

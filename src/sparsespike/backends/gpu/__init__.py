@@ -1,6 +1,6 @@
 """The GPU backend: forward and sparse backward in Triton, over bits packed along time.
 
-Segment by segment of time, a connection's kernels make currents of spikes (`linear.py`), and a
+Segment by segment of time, a connection's kernels make currents of spikes (`linear.py`, `conv.py`), and a
 neuron's kernel walks through them, one thread a unit (`lif.py`, `readout.py`); backwards the same
 with δ in place of currents. Nothing of size batch x time x unit outlives a segment. Every sum has a
 fixed order: the same bits on every run. The host waits once for the device in a spiking layer's
@@ -16,17 +16,19 @@ from torch import Tensor
 
 from sparsespike.backends import Gradient
 from sparsespike.backends.gpu import count, lif, plan, readout, surrogate
+from sparsespike.backends.gpu.conv import ConvSynapses
 from sparsespike.backends.gpu.launch import on_device
 from sparsespike.backends.gpu.listing import Listing
-from sparsespike.backends.gpu.precision import products
-from sparsespike.backends.gpu.synapses import LinearGradient, LinearSynapses
+from sparsespike.backends.gpu.precision import Products, products
+from sparsespike.backends.gpu.synapses import LinearSynapses
 from sparsespike.backends.kernels import with_kernel
-from sparsespike.descriptions import LIF, Neuron, Precision, Readout, Term
+from sparsespike.descriptions import LIF, Conv, Linear, Neuron, Precision, Readout, Term
 from sparsespike.spikes.spikes import Spikes
 from sparsespike.spikes.words import STEPS, UNITS, Words, n_blocks
 
 # A neuron's walk through one segment: (first word, words, state (B, N), currents or δ (B, words * 32, N)).
 Walk = Callable[[int, int, Tensor, Tensor], None]
+Synapses = LinearSynapses | ConvSynapses
 
 
 def spiking_forward(
@@ -41,7 +43,9 @@ def spiking_forward(
     active = torch.empty_like(word)
     with on_device(like):
         constants = lif.constants(known, like.dtype, like.device)
-        pooled = len(plan.segments(n_batch, n_word, n_out, like.itemsize)) > 1
+        synapses = _synapses(terms, precision)
+        kept = [one.planes for one in synapses]
+        pooled = len(_segments(synapses)) > 1
         listing = Listing(word, active, constants, pooled) if recorded else None
 
         def fire(first: int, words: int, state: Tensor, current: Tensor) -> None:
@@ -67,8 +71,6 @@ def spiking_forward(
             if listing is not None:
                 listing.take(current, first, words)
 
-        synapses = _synapses(terms, precision)
-        kept = [one.planes for one in synapses]
         _forward(synapses, fire)
         if listing is None:
             uncounted = torch.empty(0, dtype=torch.int64)
@@ -214,18 +216,31 @@ def count_backward(grad: Tensor, spikes: Spikes) -> Tensor:
 
 def _synapses(
     terms: Sequence[Term], precision: Precision, kept: list[Tensor] | None = None
-) -> list[LinearSynapses]:
+) -> list[Synapses]:
     how = products(terms[0].parameter[0].dtype, precision)
     planes = kept or [None] * len(terms)
-    return [LinearSynapses(term, how, own) for term, own in zip(terms, planes, strict=True)]
+    return [_one(term, how, own) for term, own in zip(terms, planes, strict=True)]
 
 
-def _forward(synapses: list[LinearSynapses], walk: Walk) -> None:
+def _one(term: Term, how: Products, planes: Tensor | None) -> Synapses:
+    if isinstance(term.connection, Conv):
+        return ConvSynapses(term, how, planes)
+    with_kernel(term.connection, Linear, "gpu")
+    return LinearSynapses(term, how, planes)
+
+
+def _segments(synapses: list[Synapses]) -> list[tuple[int, int]]:
+    """Of the terms one at a time has something beside the currents or δ."""
+    first = synapses[0]
+    units = first.n_out + max(one.beside for one in synapses)
+    return plan.segments(first.batch, first.n_word, units, first.weight.itemsize)
+
+
+def _forward(synapses: list[Synapses], walk: Walk) -> None:
     """Segment after segment: currents of all terms, and the neurons' walk through them."""
-    like = synapses[0].weight
-    n_batch, n_word, n_out = synapses[0].batch, synapses[0].n_word, synapses[0].n_out
+    like, n_batch, n_out = synapses[0].weight, synapses[0].batch, synapses[0].n_out
     state = like.new_zeros((n_batch, n_out))
-    for first, words in plan.segments(n_batch, n_word, n_out, like.itemsize):
+    for first, words in _segments(synapses):
         current = like.new_empty((n_batch, words * STEPS, n_out))
         synapses[0].scatter(first, words, current)
         for one in synapses[1:]:
@@ -236,17 +251,16 @@ def _forward(synapses: list[LinearSynapses], walk: Walk) -> None:
         walk(first, words, state, current)
 
 
-def _backward(synapses: list[LinearSynapses], needed: Sequence[bool], walk: Walk) -> list[Gradient]:
+def _backward(synapses: list[Synapses], needed: Sequence[bool], walk: Walk) -> list[Gradient]:
     """Segment after segment from the last: the neurons' walk gives δ, which the gradients are sums of."""
-    like, how = synapses[0].weight, synapses[0].how
-    n_batch, n_word, n_out = synapses[0].batch, synapses[0].n_word, synapses[0].n_out
+    like, n_batch, n_out = synapses[0].weight, synapses[0].batch, synapses[0].n_out
     gradients = [
-        LinearGradient(one, plan.forms(one.spikes, n_out), len(one.spikes.value) if wanted else 0)
+        one.gradient(len(one.spikes.value) if wanted else 0)
         for one, wanted in zip(synapses, needed, strict=True)
     ]
     state = like.new_zeros((n_batch, n_out))
-    for first, words in reversed(plan.segments(n_batch, n_word, n_out, like.itemsize)):
-        delta = like.new_empty((n_batch, words * STEPS, n_out), dtype=how.delta)
+    for first, words in reversed(_segments(synapses)):
+        delta = like.new_empty((n_batch, words * STEPS, n_out), dtype=synapses[0].how.delta)
         walk(first, words, state, delta)
         for gradient in gradients:
             gradient.add(delta, first, words)

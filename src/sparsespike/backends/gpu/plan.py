@@ -49,9 +49,13 @@ _forced: Forms | None = None  # no ContextVar: backward passes run in threads of
 
 def segments(batch: int, n_word: int, units: int, itemsize: int) -> list[tuple[int, int]]:
     """(first word, words) of each segment, in order: as many words as `TRANSIENT` allows, at least one."""
-    per_word = max(1, batch * STEPS * units * itemsize)
-    words = min(n_word, max(1, TRANSIENT // per_word))
-    return [(first, min(words, n_word - first)) for first in range(0, n_word, words)]
+    return pieces(n_word, batch * STEPS * units * itemsize)
+
+
+def pieces(n: int, size: int) -> list[tuple[int, int]]:
+    """(first, number) of each piece of n things of `size` bytes: as many as `TRANSIENT` allows, or one."""
+    most = min(max(1, n), max(1, TRANSIENT // max(1, size)))
+    return [(first, min(most, n - first)) for first in range(0, n, most)]
 
 
 @contextmanager

@@ -39,6 +39,22 @@ class Products:
     input_precision: str
     delta: torch.dtype
 
+    @property
+    def coarse(self) -> torch.dtype | None:
+        """The 16-bit dtype that one plane stands in, as autocast asks for it; else None."""
+        if self.planes > 1 or not (self.emulated or self.operand.itemsize == 2):
+            return None
+        return torch.bfloat16 if self.emulated else self.operand
+
+    @property
+    def tf32(self) -> bool:
+        """Whether TF32 loses nothing that is asked for: its 10 bits hold either 16-bit dtype."""
+        return self.input_precision == "tf32" or self.coarse is not None
+
+    def rounded(self, weight: Tensor) -> Tensor:
+        """What stands for a weight where PyTorch multiplies, not a kernel of ours; in the weight's dtype."""
+        return weight if self.coarse is None else weight.to(self.coarse).to(weight.dtype)
+
 
 def products(dtype: torch.dtype, precision: Precision) -> Products:
     """How to multiply weights of this dtype; float64 is always computed in full."""

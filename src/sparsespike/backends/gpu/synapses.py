@@ -27,7 +27,12 @@ class LinearSynapses:
         term: spikes (B, T, K) as words; weight (N, K), and bias (N,) if any.
         how: how to multiply.
         planes: (planes, K, N) operands that stand for the weights, where the forward pass made them.
+
+    Attributes:
+        beside: numbers per sample and step that live beside the currents or δ: none.
     """
+
+    beside = 0
 
     def __init__(self, term: Term, how: Products, planes: Tensor | None = None) -> None:
         parameter = term.parameter
@@ -61,6 +66,10 @@ class LinearSynapses:
             BLOCK_N=block_n,
             num_stages=_stages(current.dtype),
         )
+
+    def gradient(self, n_active: int) -> LinearGradient:
+        """What takes up δ, in the faster forms; `n_active` active inputs want their ε."""
+        return LinearGradient(self, plan.forms(self.spikes, self.n_out), n_active)
 
 
 class LinearGradient:
