@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sparsespike.connections.flatten import Flatten
     from sparsespike.connections.linear import Linear
     from sparsespike.connections.pool import MaxPool2d
+    from sparsespike.connections.sparse import SparseLinear
     from sparsespike.network import Layer, Network
     from sparsespike.neurons.lif import LIF
     from sparsespike.neurons.neuron import Neuron
@@ -58,6 +59,7 @@ __all__ = [
     "Readout",
     "Sigmoid",
     "SilenceWarning",
+    "SparseLinear",
     "Spikes",
     "Surrogate",
     "Triangle",
@@ -78,6 +80,7 @@ _HOMES = {
     "Flatten": "connections.flatten",
     "Linear": "connections.linear",
     "MaxPool2d": "connections.pool",
+    "SparseLinear": "connections.sparse",
     "SilenceWarning": "neurons.silence",
     "LIF": "neurons.lif",
     "Neuron": "neurons.neuron",

@@ -158,7 +158,81 @@ class Conv:
             raise ValueError(f"bias: expected ({self.n_channel},), one per channel, found {found}")
 
 
-Connection = Linear | Conv
+@dataclass(frozen=True, eq=False)
+class SparseLinear:
+    """A fixed set of synapses; each description is one of its own, and so are the kernels' forms of it.
+
+    Attributes:
+        n_in: units of the layer below.
+        n_out: units of this layer.
+        index: (2, n_synapses) integers, output neurons over input units: kept as a copy in int32, checked.
+    """
+
+    n_in: int
+    n_out: int
+    index: Tensor
+
+    def __post_init__(self) -> None:
+        check_index(self.index, self.n_in, self.n_out)
+        # A copy: the backward pass goes by what the forward pass went by, and nobody writes to it.
+        object.__setattr__(self, "index", self.index.to(torch.int32, copy=True).contiguous())
+
+    @property
+    def unit_shape(self) -> tuple[int, ...]:
+        """(n_out,)."""
+        return (self.n_out,)
+
+    def current(self, dense: Tensor, parameter: tuple[Tensor, ...]) -> Tensor:
+        """(B, T, n_in) spikes -> (B, T, n_out) currents: the definition, in plain PyTorch."""
+        weight, *bias = parameter
+        neuron, unit = self.index.long()
+        brought = dense.index_select(2, unit) * weight
+        out = brought.new_zeros(*dense.shape[:2], self.n_out).index_add(2, neuron, brought)
+        return out + bias[0] if bias else out
+
+    def check(self, parameter: tuple[Tensor, ...]) -> None:
+        """Raises a ValueError that names the parameter whose shape a kernel would not expect."""
+        weight, n_synapses = parameter[0], self.index.shape[1]
+        if weight.shape != (n_synapses,):
+            found = tuple(weight.shape)
+            raise ValueError(f"weight: expected ({n_synapses},), one per synapse, found {found}")
+        if len(parameter) > 1 and parameter[1].shape != (self.n_out,):
+            found = tuple(parameter[1].shape)
+            raise ValueError(f"bias: expected ({self.n_out},), one per neuron, found {found}")
+        if self.index.device != weight.device:
+            raise ValueError(f"index: expected it on {weight.device}, found {self.index.device}")
+
+
+def check_index(index: Tensor, n_in: int, n_out: int) -> None:
+    """Raises a ValueError unless these are synapses, (output neuron, input unit), and none comes twice."""
+    kind = index.dtype
+    if kind.is_floating_point or kind.is_complex or kind is torch.bool:
+        raise ValueError(f"index: expected integers, found {kind}")
+    if index.dim() != 2 or index.shape[0] != 2:
+        raise ValueError(f"index: expected (2, n_synapses), found {tuple(index.shape)}")
+    if not index.numel() or index.is_meta:
+        return
+    neuron, unit = index.long()
+    for row, name, n in (
+        (neuron, "output neurons (row 0)", n_out),
+        (unit, "input units (row 1)", n_in),
+    ):
+        low, high = (int(end) for end in row.aminmax())
+        if low < 0 or high >= n:
+            found = low if low < 0 else high
+            raise ValueError(f"index: expected {name} in [0, {n}), found {found}")
+    key = neuron * n_in + unit
+    if not bool((key[1:] > key[:-1]).all()):  # they seldom come out of order: then sorting is saved
+        key = key.sort().values
+        twice = key[1:][key[1:] == key[:-1]]
+        if len(twice):
+            pair = divmod(int(twice[0]), n_in)
+            raise ValueError(
+                f"index: expected no synapse twice, found (neuron, input) {pair} again"
+            )
+
+
+Connection = Linear | Conv | SparseLinear
 
 
 class Term(NamedTuple):

@@ -31,17 +31,17 @@ class Connection(Module):
         bias: bool,
         dtype: torch.dtype | None,
         device: torch.device | str | None,
+        n_bias: int | None = None,
     ) -> None:
-        """Makes the parameters of these sizes, and draws them."""
+        """Makes the parameters of these sizes (a bias of n_bias, else shape[0]), and draws them."""
+        n_bias = shape[0] if n_bias is None else n_bias
         self.weight = nn.Parameter(torch.empty(shape, dtype=dtype, device=device))
-        self.bias = (
-            nn.Parameter(torch.empty(shape[0], dtype=dtype, device=device)) if bias else None
-        )
+        self.bias = nn.Parameter(torch.empty(n_bias, dtype=dtype, device=device)) if bias else None
         self.reset_parameters()
 
     @property
-    def fan_in(self) -> int:
-        """Inputs of one neuron."""
+    def fan_in(self) -> float:
+        """Inputs of one neuron; the mean, where they differ."""
         return math.prod(self.weight.shape[1:])
 
     def forward(self, spikes: Spikes) -> Current:
@@ -82,8 +82,15 @@ class Connection(Module):
             return None
         return zlib.crc32(self.weight.detach().cpu().contiguous().numpy().tobytes())
 
-    def _parameters_now(self, dims: int, expected: str) -> tuple[Tensor, ...]:
+    def _parameters_now(
+        self, dims: int, expected: str, n_bias: int | None = None
+    ) -> tuple[Tensor, ...]:
         """The weight, and the bias if any; each is read once: a parametrised one is computed then.
+
+        Args:
+            dims: of the weight.
+            expected: its shape, for a message.
+            n_bias: numbers of a bias that all share; None: as many as rows of the weight.
 
         Raises:
             ValueError: if the weight is no tensor of so many dimensions.
@@ -95,7 +102,8 @@ class Connection(Module):
         if bias is None:
             return (weight,)
         if bias.shape in ((), (1,)) and bias.layout is torch.strided:
-            bias = bias.expand(weight.shape[0])  # shared by all, as PyTorch's layers take it
+            n_bias = weight.shape[0] if n_bias is None else n_bias
+            bias = bias.expand(n_bias)  # shared by all, as PyTorch's layers take it
         return weight, bias
 
 

@@ -83,7 +83,7 @@ def moment(alpha: float, rate: float, steps: int = STEPS) -> float:
 def spread(
     alpha: float,
     threshold: float,
-    n_in: int,
+    n_in: float,
     rate: float = RATE,
     *,
     reset: float | None = None,
@@ -126,7 +126,7 @@ def spread(
     return min(math.sqrt(share * power / n_in), LARGEST * theta / math.sqrt(3.0))
 
 
-def readout_spread(alpha: float, n_in: int, rate: float = RATE, *, share: float = 1.0) -> float:
+def readout_spread(alpha: float, n_in: float, rate: float = RATE, *, share: float = 1.0) -> float:
     """Standard deviation of the weights into a `Readout`, by (a): that of y is `READOUT`.
 
     Logits start close to 0, so the loss starts close to the logarithm of the number of classes. Pooled
@@ -154,7 +154,7 @@ def _sum(factor: float, steps: int) -> float:
     return float(steps) if factor == 1 else (1.0 - factor**steps) / (1.0 - factor)
 
 
-def _check_inputs(n_in: int, share: float) -> None:
+def _check_inputs(n_in: float, share: float) -> None:
     if not n_in >= 1:
         raise ValueError(f"n_in: expected a number >= 1, found {n_in}")
     _check_share("share", share)

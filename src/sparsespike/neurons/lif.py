@@ -91,7 +91,7 @@ class LIF(Neuron):
         return self._equations().active(potential)
 
     def weight_std(
-        self, n_in: int, rate: float | None = None, *, share: float = 1.0
+        self, n_in: float, rate: float | None = None, *, share: float = 1.0
     ) -> float | None:
         """See `Neuron.weight_std`; `initial.spread` has the formula and its sources."""
         if self.reset == "none" and self.v_th <= self.v_rest:

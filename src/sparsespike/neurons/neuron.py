@@ -58,12 +58,12 @@ class Neuron(Module):
         raise NotImplementedError
 
     def weight_std(
-        self, n_in: int, rate: float | None = None, *, share: float = 1.0
+        self, n_in: float, rate: float | None = None, *, share: float = 1.0
     ) -> float | None:
         """How wide a connection into this neuron starts, so that the layer is alive; None for as it is.
 
         Args:
-            n_in: inputs of one neuron, >= 1.
+            n_in: inputs of one neuron, >= 1; the mean, where they differ.
             rate: of the input, spikes per unit and step, in (0, 1]; None: 1 %.
             share: of the variance, in (0, 1]: 1 / m for each of m connections into one layer.
 

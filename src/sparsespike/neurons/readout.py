@@ -54,7 +54,7 @@ class Readout(Neuron):
         return self._equations().step(state, current)
 
     def weight_std(
-        self, n_in: int, rate: float | None = None, *, share: float = 1.0
+        self, n_in: float, rate: float | None = None, *, share: float = 1.0
     ) -> float | None:
         """See `Neuron.weight_std`; `initial.readout_spread` has the formula."""
         if self.alpha == 1:

@@ -110,7 +110,7 @@ def _spiking_gradient(
     wanted = len(gathered) > 0
     synapses = form.form_of(term.connection, layout, dtype)
     # The other forms are those of `Linear` whose neurons lie side by side.
-    linear = synapses if isinstance(synapses, LinearForm) and layout is None else None
+    linear = synapses if isinstance(synapses, LinearForm) and synapses.layout is None else None
     summed, spread = plan.AT_ONCE, False
     if linear is not None:
         summed, spread = plan.forms(spikes, fired, parameter, neuron, wanted)
@@ -120,7 +120,7 @@ def _spiking_gradient(
     slope_of = surrogate.kernel(lif, potential, grad_value, neuron.attached)
     own = form.rows(fired.unit, fired.offset)
     active = form.rows(fired.active_unit, fired.active_offset)
-    if layout is not None:
+    if layout is not None and not layout.in_a_row:
         place = places(layout, dtype)
         own, active = (place[own[0]], own[1]), (place[active[0]], active[1])
 

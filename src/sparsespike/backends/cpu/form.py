@@ -14,13 +14,14 @@ from sparsespike.backends.cpu.conv_form import ConvForm
 from sparsespike.backends.cpu.lif import NONE, SUBTRACT, ZERO, LIFConstants
 from sparsespike.backends.cpu.linear_form import LinearForm
 from sparsespike.backends.cpu.simd import padded
-from sparsespike.backends.cpu.sites import Layout
+from sparsespike.backends.cpu.sites import Layout, row
+from sparsespike.backends.cpu.sparse_form import SparseForm
 from sparsespike.backends.cpu.terms import Inflow
 from sparsespike.backends.kernels import with_kernel
-from sparsespike.descriptions import LIF, Connection, Conv, Linear, Readout, Term
+from sparsespike.descriptions import LIF, Connection, Conv, Linear, Readout, SparseLinear, Term
 from sparsespike.spikes.lists import check_ends
 
-Form = LinearForm | ConvForm
+Form = LinearForm | ConvForm | SparseForm
 
 # A neuron without memory leaks by this: what is left of its potential is below any rounding.
 SMALLEST_ALPHA = 2.0**-64
@@ -44,15 +45,25 @@ def form_of(connection: Connection, layout: Layout | None, dtype: np.dtype) -> F
     if isinstance(connection, Conv):
         assert layout is not None
         return ConvForm(connection, layout, dtype)
+    if isinstance(connection, SparseLinear):
+        assert layout is not None
+        return SparseForm(connection, layout, dtype)
+    # In a row neurons lie side by side.
+    layout = None if layout is not None and layout.in_a_row else layout
     return LinearForm(with_kernel(connection, Linear, "cpu"), layout, dtype)
 
 
 def layout_of(terms: Sequence[Term]) -> Layout | None:
-    """How the layer's neurons lie: by the positions of a convolution if there is one, else side by side."""
+    """How the layer's neurons lie: by the positions of a convolution if there is one, else side by side.
+
+    Side by side is a row of sites if there are sparse synapses, which reach some of them alone.
+    """
     for term in terms:
         if isinstance(term.connection, Conv):
             channels, height, width = term.connection.out_shape
             return Layout(height * width, channels)
+    if any(isinstance(term.connection, SparseLinear) for term in terms):
+        return row(terms[0].connection.n_out, numpy_dtype(terms[0].parameter[0]))
     return None
 
 

@@ -126,7 +126,8 @@ def _sort(n, channels, shift, found, due, count):
 def _list_due(
     due,
     n,
-    n_sites,
+    per_site,
+    per_channel,
     size,
     shift,
     neuron,
@@ -146,7 +147,7 @@ def _list_due(
     for k in range(n):
         key = np.uint64(due[k])
         channel, site = key & mask, key >> shift
-        place, j = site * size + channel, channel * n_sites + site
+        place, j = site * size + channel, channel * per_channel + site * per_site
         now = state[place]
         v = now * scale
         distance = v - neuron.v_th
@@ -180,11 +181,15 @@ def _fire(
         n_sites, size, shift = sites.n_sites, sites.size, sites.shift
         level = neuron.floor * factor
         n = _scan(state, level, n_sites, size, shift, sites.mark, sites.group, sites.found)
-        _sort(n, sites.channels, shift, sites.found, sites.due, sites.count)
+        due = sites.found
+        if not sites.in_a_row:  # else they are found in their order
+            due = sites.due
+            _sort(n, sites.channels, shift, sites.found, due, sites.count)
         n_spikes, n_active = _list_due(
-            sites.due,
+            due,
             n,
-            n_sites,
+            sites.per_site,
+            sites.per_channel,
             size,
             shift,
             neuron,

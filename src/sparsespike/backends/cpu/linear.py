@@ -182,7 +182,7 @@ def _four_dots(weight, unit, k, delta):
 
 
 @njit(**INLINE)
-def _add(a, b, factor):
+def add(a, b, factor):
     """a += factor * b."""
     for at in range(0, a.shape[0], lanes(a)):
         _add_at(a, at, load(b, at), load(a, at), factor)
@@ -236,7 +236,7 @@ def _scatter(connection, current, unit, start, stop, factor, sites):
 
     def biased(connection, current, unit, start, stop, factor, sites):
         _scatter_rows(connection.weight, current, unit, start, stop, factor)
-        _add(current, connection.bias, factor)
+        add(current, connection.bias, factor)
         touch_all(sites)
 
     return biased if _has_bias(connection) else kernel
@@ -261,7 +261,7 @@ def _accumulate(connection, vector, unit, coefficient, start, stop, factor):
 
     def biased(connection, vector, unit, coefficient, start, stop, factor):
         _accumulate_rows(connection.weight, vector, unit, coefficient, start, stop, factor)
-        _add(connection.bias, vector, factor)
+        add(connection.bias, vector, factor)
 
     return biased if _has_bias(connection) else kernel
 

@@ -6,6 +6,8 @@ connection marks the sites that it adds to (`touch`); the threshold scan visits 
 leaves those marked that have a neuron in the band or above. No other neuron can get there: it only decays.
 
 A layer that knows no sites, `Linear` alone, has None in their place: every event reaches every neuron.
+
+Where synapses lead anywhere, the neurons lie in a row, neuron j at entry j, and a site is one block of them.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from numba import njit, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from sparsespike.backends.cpu.simd import padded
+from sparsespike.backends.cpu.simd import lanes_of, padded
 from sparsespike.backends.cpu.verbs import INLINE
 
 GROUP = 64  # sites whose marks are looked at together
@@ -33,7 +35,9 @@ class Sites(NamedTuple):
         n_sites: how many.
         channels: neurons per site.
         size: entries of the state per site.
-        place: (n_out,) of each neuron in the state.
+        place: (n_out or more) of each neuron in the state.
+        in_a_row: whether that is the neuron's number.
+        per_site, per_channel: neuron j = site * per_site + channel * per_channel.
         mark: (n_sites, padded to whole groups) 1 for a site to visit.
         group: (n_groups,) 1 for a group with a marked site.
         shift: a neuron's key is (site << shift) + channel.
@@ -47,6 +51,9 @@ class Sites(NamedTuple):
     channels: np.uint64
     size: np.uint64
     place: NDArray
+    in_a_row: bool
+    per_site: np.uint64
+    per_channel: np.uint64
     mark: NDArray
     group: NDArray
     shift: np.uint64
@@ -57,15 +64,17 @@ class Sites(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """Neurons by sites: neuron j = channel * n_sites + site, as PyTorch flattens (C, H, W).
+    """Neurons by sites: neuron j = channel * n_sites + site, as PyTorch flattens (C, H, W); or in a row.
 
     Attributes:
-        n_sites: sites, positions of the output.
-        channels: neurons per site.
+        n_sites: sites, positions of the output or blocks of the row.
+        channels: neurons per site, of a row the entries of a block; its last block may have fewer.
+        in_a_row: whether neuron j = site * channels + channel.
     """
 
     n_sites: int
     channels: int
+    in_a_row: bool = False
 
     def size(self, dtype: np.dtype) -> int:
         """Entries of the state per site."""
@@ -76,13 +85,18 @@ class Layout(NamedTuple):
         return self.n_sites * self.size(dtype)
 
 
+def row(n_out: int, dtype: np.dtype) -> Layout:
+    """Neurons in a row, in sites of one block."""
+    return Layout(padded(n_out, dtype) // lanes_of(dtype), lanes_of(dtype), True)
+
+
 def room(layout: Layout, dtype: np.dtype, whole: bool) -> Sites:
     """Sites with nothing marked, for one thread.
 
     Raises:
         ValueError: if the layer has too many neurons for keys of 32 bits.
     """
-    n_sites, channels = layout
+    n_sites, channels, in_a_row = layout
     n_groups, size = -(-n_sites // GROUP), layout.size(dtype)
     shift = (size - 1).bit_length()
     if n_sites << shift >= 2**32:
@@ -93,6 +107,9 @@ def room(layout: Layout, dtype: np.dtype, whole: bool) -> Sites:
         np.uint64(channels),
         np.uint64(size),
         places(layout, dtype),
+        in_a_row,
+        np.uint64(channels if in_a_row else 1),
+        np.uint64(1 if in_a_row else n_sites),
         np.zeros(n_groups * GROUP, np.uint8),
         np.zeros(n_groups, np.uint8),
         np.uint64(shift),
@@ -105,7 +122,9 @@ def room(layout: Layout, dtype: np.dtype, whole: bool) -> Sites:
 
 @lru_cache(maxsize=64)
 def places(layout: Layout, dtype: np.dtype) -> NDArray:
-    """(n_out,) uint32: the place of each neuron."""
+    """(n_out,) uint32: the place of each neuron; of a row that of every entry."""
+    if layout.in_a_row:
+        return np.arange(layout.n_places(dtype), dtype=np.uint32)
     site = np.arange(layout.n_sites, dtype=np.uint32) * np.uint32(layout.size(dtype))
     return (np.arange(layout.channels, dtype=np.uint32)[:, None] + site).reshape(-1)
 
@@ -134,9 +153,12 @@ def rest(state, n_out, sites):
     if sites is None:
         state[:n_out] = 0
     else:
-        for site in range(sites.n_sites):
-            for channel in range(sites.channels):
-                state[site * sites.size + channel] = 0
+        if sites.in_a_row:
+            state[:n_out] = 0
+        else:
+            for site in range(sites.n_sites):
+                for channel in range(sites.channels):
+                    state[site * sites.size + channel] = 0
         sites.mark[:] = 0
         sites.group[:] = 0
 
