@@ -75,7 +75,7 @@ def readout_backward(
 
 def count_forward(spikes: Spikes) -> Tensor:
     """Spikes of each unit over time; see `Backend`."""
-    return spikes.to_dense().sum(1)
+    return spikes.to_dense().flatten(2).sum(1)
 
 
 def count_backward(grad: Tensor, spikes: Spikes) -> Tensor:

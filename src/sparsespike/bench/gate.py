@@ -40,7 +40,7 @@ def decided(
     Raises:
         ValueError: if there is no such sample.
     """
-    potential, _ = membrane(spikes.to_dense().detach().to(weight.dtype), weight, neuron)
+    potential, _ = membrane(spikes.to_dense().flatten(2).detach().to(weight.dtype), weight, neuron)
     distance = (potential - neuron.v_th).abs()
     nearest = distance.amin((1, 2))
     if math.isfinite(neuron.b_th):

@@ -265,7 +265,7 @@ class LayerCase:
         if isinstance(fired, Spikes):
             given = inputs.stored(self.spikes, self.backend, self.device)
             grad = dataclasses.replace(given, value=grad_input).to("cpu").to_lists().value
-            return fired.to_dense().detach().cpu(), grad, grad_weight.cpu()
+            return fired.to_dense().flatten(2).detach().cpu(), grad, grad_weight.cpu()
         fired, grad_input, grad_weight = fired.cpu(), grad_input.cpu(), grad_weight.cpu()
         if early:
             fired = torch.cat((torch.zeros_like(fired[:, :1]), fired[:, :-1]), 1)

@@ -218,7 +218,7 @@ class StepCase:
         n_batch, n_step, _ = self.spikes.shape
         return LayerCase(
             self.source,
-            Spikes.from_dense(self.spikes.to_dense().requires_grad_()),
+            Spikes.from_dense(self.spikes.to_dense().flatten(2).requires_grad_()),
             weight,
             self._lif,
             torch.randn(n_batch, n_step, generator=draw),
@@ -300,7 +300,7 @@ def penalty_weights(recipe: Recipe) -> dict[str, float]:
 
 def time_first(spikes: Spikes) -> Tensor:
     """(B, T, N) of 0 and 1, time first in memory."""
-    return spikes.to_dense().transpose(0, 1).contiguous().transpose(0, 1)
+    return spikes.to_dense().flatten(2).transpose(0, 1).contiguous().transpose(0, 1)
 
 
 def _phases(
