@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import sparsespike as ss
-from cases import GENERAL_LIF, Case, cases, device_of
+from cases import EXACT_LIF, GENERAL_LIF, Case, cases, device_of
+from checks import assert_something_happened
 
 
 @dataclass(frozen=True)
@@ -72,3 +73,28 @@ def sparse_cases(draw: st.DrawFn, *, exact: bool = True) -> SparseCase:
         numbers["active"] = max(0.2, case.active)
     share = draw(st.sampled_from([0.0, 0.05, 0.4, 1.0]))
     return SparseCase(**numbers, share=share, bare=draw(st.sampled_from([0.0, 0.3])))
+
+
+def index_of(*pairs: tuple[int, int]) -> torch.Tensor:
+    return torch.tensor(pairs).t()
+
+
+def ring(n: int = 30, **more: Any) -> ss.SparseLinear:
+    """Each neuron has two inputs."""
+    neuron = torch.arange(n).repeat(2)
+    index = torch.stack([neuron, (neuron + torch.arange(2).repeat_interleave(n)) % n])
+    return ss.SparseLinear(n, n, index, **more)
+
+
+def some_spikes(n: int = 30) -> ss.Spikes:
+    draw = torch.Generator().manual_seed(0)
+    return ss.Spikes.from_dense(torch.rand(4, 30, n, generator=draw) < 0.2)
+
+
+def outcome(connection: Any, backend: str = "cpu") -> tuple[ss.Spikes, Any]:
+    """Spikes of a layer, and its weight's gradient."""
+    out = ss.Layer(connection, EXACT_LIF, backend=backend)(some_spikes())
+    connection.zero_grad()
+    out.count().square().sum().backward()
+    assert_something_happened(out, connection.weight.grad)
+    return out, connection.weight.grad

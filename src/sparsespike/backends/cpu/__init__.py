@@ -17,25 +17,32 @@ from torch import Tensor
 from sparsespike.backends import Gradient
 from sparsespike.backends.cpu import (
     adjoint,
-    count,
     drive,
     form,
     grouped,
     plan,
-    pool,
     readout,
     surrogate,
 )
 from sparsespike.backends.cpu.linear_form import LinearForm
+from sparsespike.backends.cpu.relays import count_backward, count_forward, max_pool
 from sparsespike.backends.cpu.simd import aligned
 from sparsespike.backends.cpu.sites import Layout, Sites, places, room
 from sparsespike.backends.cpu.terms import Inflow
 from sparsespike.backends.cpu.threads import ranges, run_all
 from sparsespike.backends.kernels import with_kernel
 from sparsespike.descriptions import LIF, Neuron, Precision, Readout, Term
-from sparsespike.spikes.lists import Lists, Shape
 from sparsespike.spikes.spikes import Spikes
-from sparsespike.spikes.windows import Windows
+
+__all__ = [
+    "count_backward",
+    "count_forward",
+    "max_pool",
+    "readout_backward",
+    "readout_forward",
+    "spiking_backward",
+    "spiking_forward",
+]
 
 
 def spiking_forward(
@@ -69,7 +76,9 @@ def spiking_forward(
         )
 
     parts = ranges(n_batch)
-    lists, potential, value = _joined(run_all(run, parts), parts, steps, out_offset, active_offset)
+    lists, potential, value = form.joined(
+        run_all(run, parts), parts, steps, out_offset, active_offset
+    )
     return Spikes((n_batch, steps, n_out), lists, value, potential), kept
 
 
@@ -251,96 +260,6 @@ def _readout_gradient(
 
     found = run_all(run, ranges(grad.shape[0]))
     return Gradient(lists.gathered, synapses.total(found, term.parameter))
-
-
-def count_forward(spikes: Spikes) -> Tensor:
-    """Spikes of each unit over time; see `Backend`."""
-    total = spikes.value.new_zeros(spikes.shape[0], spikes.shape[2])
-    arrays = form.rows(spikes.unit, spikes.offset)
-    run_all(
-        lambda first, last: count.forward(*arrays, spikes.shape[1], first, last, total.numpy()),
-        ranges(spikes.shape[0]),
-    )
-    return total
-
-
-def count_backward(grad: Tensor, spikes: Spikes) -> Tensor:
-    """Gradient of the counts at the active entries; see `Backend`."""
-    gathered = torch.empty_like(spikes.value)
-    if not len(gathered):
-        return gathered
-    arrays = grad.numpy(), *form.rows(spikes.active_unit, spikes.active_offset)
-    run_all(
-        lambda first, last: count.backward(*arrays, spikes.shape[1], first, last, gathered.numpy()),
-        ranges(spikes.shape[0]),
-    )
-    return gathered
-
-
-def max_pool(lists: Lists, shape: Shape, windows: Windows) -> tuple[Lists, Tensor]:
-    """Pooled lists, and (n_active_out,) int64 which active input entry each active one is the peak of."""
-    n_batch, steps, _ = shape
-    images, most, n_out = pool.images(windows), pool.most_windows(windows), windows.n_out
-    unit, offset = form.rows(lists.unit, lists.offset)
-    active = np.empty(0, np.uint32), np.empty(0, np.uint64)
-    if lists.has_active:
-        active = form.rows(lists.active_unit, lists.active_offset)
-    n_row = n_batch * steps
-    out_offset, active_offset = np.zeros(n_row + 1, np.int64), np.zeros(n_row + 1, np.int64)
-
-    def run(first: int, last: int) -> tuple[NDArray, ...]:
-        begin, end, n_word = first * steps, last * steps, -(-n_out // 64)
-        room = most * int(offset[end] - offset[begin])
-        active_room = most * int(active[1][end] - active[1][begin]) if lists.has_active else 0
-        out, found = np.empty(room, np.uint32), np.empty(active_room, np.uint32)
-        source = np.empty(active_room, np.int64)
-        n, m = pool.forward(
-            images,
-            unit,
-            offset,
-            *active,
-            np.uint64(begin),
-            np.uint64(end),
-            np.empty(n_out, np.uint32),
-            np.zeros(n_out, np.uint32),
-            np.zeros(n_word, np.uint64),
-            np.zeros(-(-n_word // 64), np.uint64),
-            out,
-            out_offset,
-            found,
-            active_offset,
-            source,
-        )
-        return out[:n], found[:m], source[:m]
-
-    parts = ranges(n_batch)
-    pooled, source = _joined(run_all(run, parts), parts, steps, out_offset, active_offset)
-    return pooled if lists.has_active else pooled.plain(), source
-
-
-def _joined(
-    found: Sequence[tuple[NDArray, ...]],
-    parts: Sequence[tuple[int, int]],
-    steps: int,
-    offset: NDArray,
-    active_offset: NDArray,
-) -> tuple[Any, ...]:
-    """Lists of what ranges of samples gave, whose bounds each counted from 0; and the rest they gave."""
-    for bounds, kind in ((offset, 0), (active_offset, 1)):
-        before = 0
-        for (first, last), part in zip(parts, found, strict=True):
-            if before:
-                bounds[first * steps + 1 : last * steps + 1] += before
-            before += len(part[kind])
-    joined = [np.concatenate(arrays) for arrays in zip(*found, strict=True)]
-    unit, active_unit, *rest = (torch.from_numpy(array) for array in joined)
-    lists = Lists(
-        unit.view(torch.int32),
-        torch.from_numpy(offset),
-        active_unit.view(torch.int32),
-        torch.from_numpy(active_offset),
-    )
-    return lists, *rest
 
 
 def _inflows(

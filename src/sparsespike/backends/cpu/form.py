@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from sparsespike.backends.cpu.sparse_form import SparseForm
 from sparsespike.backends.cpu.terms import Inflow
 from sparsespike.backends.kernels import with_kernel
 from sparsespike.descriptions import LIF, Connection, Conv, Linear, Readout, SparseLinear, Term
-from sparsespike.spikes.lists import check_ends
+from sparsespike.spikes.lists import Lists, check_ends
 
 Form = LinearForm | ConvForm | SparseForm
 
@@ -76,6 +77,31 @@ def inflow(term: Term, form: Form, fan_out: Tensor) -> Inflow:
     """A term, from what `fan_outs` made of its weight."""
     spikes = term.spikes
     return Inflow(form.kernel(fan_out, term.parameter), *rows(spikes.unit, spikes.offset))
+
+
+def joined(
+    found: Sequence[tuple[NDArray, ...]],
+    parts: Sequence[tuple[int, int]],
+    steps: int,
+    offset: NDArray,
+    active_offset: NDArray,
+) -> tuple[Any, ...]:
+    """Lists of what ranges of samples gave, whose bounds each counted from 0; and the rest they gave."""
+    for bounds, kind in ((offset, 0), (active_offset, 1)):
+        before = 0
+        for (first, last), part in zip(parts, found, strict=True):
+            if before:
+                bounds[first * steps + 1 : last * steps + 1] += before
+            before += len(part[kind])
+    whole = [np.concatenate(arrays) for arrays in zip(*found, strict=True)]
+    unit, active_unit, *rest = (torch.from_numpy(array) for array in whole)
+    lists = Lists(
+        unit.view(torch.int32),
+        torch.from_numpy(offset),
+        active_unit.view(torch.int32),
+        torch.from_numpy(active_offset),
+    )
+    return lists, *rest
 
 
 def numpy_dtype(tensor: Tensor) -> np.dtype:
