@@ -22,7 +22,8 @@ ahead: $(VENV)/.ready-dev
 
 # Every combination and many generated cases: over an hour on two cores.
 sweep: $(VENV)/.ready-dev
-	SPARSESPIKE_SWEEP=1 $(BIN)/pytest -n 2 --timeout 3000 tests/test_backends.py tests/test_current.py
+	SPARSESPIKE_SWEEP=1 $(BIN)/pytest -n 2 --timeout 3000 tests/test_backends.py tests/test_current.py \
+		tests/test_conv.py
 	$(BIN)/python -W ignore tools/fuzz_door.py --cases 10000
 
 check: $(VENV)/.ready-dev
