@@ -325,3 +325,9 @@ def test_what_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Refusal, match="GiB of memory"):
         trial.check_memory("clean-dense", TINY.case())
     trial.check_memory("sparsespike", TINY.case())
+
+
+@pytest.mark.parametrize("kind", [LayerBench, StepBench])
+def test_a_network_that_the_dense_methods_do_not_know_is_refused(kind):
+    with pytest.raises(ValueError, match=r"expected fully connected layers, .* found Conv2d in"):
+        kind(recipe="fashion-mnist-conv", batch_size=2).case()

@@ -115,8 +115,21 @@ def real(
 
 
 def layers(net: Network) -> list[Layer]:
-    """The layers of a network, as what they are."""
-    return [layer for layer in net if isinstance(layer, Layer)]
+    """The layers of a network, fully connected and with nothing between them, as the dense methods have it.
+
+    Raises:
+        ValueError: naming the first that is something else.
+    """
+    found: list[Layer] = []
+    for i, layer in enumerate(net):
+        part = layer.connection if isinstance(layer, Layer) else layer
+        if not isinstance(layer, Layer) or not isinstance(part, Linear):
+            raise ValueError(
+                f"network: expected fully connected layers, which the dense methods compute, "
+                f"found {type(part).__name__} in place {i + 1}"
+            )
+        found.append(layer)
+    return found
 
 
 def batch(

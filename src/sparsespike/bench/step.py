@@ -108,6 +108,7 @@ class StepBench:
         dataset = inputs.load_or_sample(recipe, self.data)
         spikes, label = inputs.batch(dataset, recipe, recipe.batch_size, self.seed)
         net = recipe.network(dataset.about.sensor, dataset.n_classes) if net is None else net
+        inputs.layers(net)  # refuses what the dense methods do not know
         where = self.device, backend_on(self.device)
         named = f"{dataset.name}, {source}"
         return StepCase(named, len(dataset), recipe, net, spikes, label, *where)
