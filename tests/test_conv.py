@@ -105,6 +105,25 @@ def test_weights_of_another_shape_are_refused_or_make_another_layer():
         lif(conv(spikes))
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("stride", (0, 1), "stride: expected an integer >= 1, found 0"),
+        ("dilation", None, "dilation: expected"),
+        ("padding", (-1, -1), "padding: expected"),
+        ("padding", "full", "padding: expected numbers, 'same' or 'valid'"),
+        ("groups", 2, "weight: expected a multiple of groups = 2 of channels, found 3"),
+    ],
+)
+def test_numbers_set_later_are_taken_or_refused_by_name(name, value, message):
+    conv, spikes = ss.Conv2d(1, 3, 3), ss.Spikes.from_dense(torch.zeros(1, 2, 1, 5, 5))
+    conv.padding, conv.stride = 1, 2
+    assert conv(spikes).unit_shape == (3, 3, 3)
+    setattr(conv, name, value)
+    with pytest.raises(ValueError, match=message):
+        conv(spikes)
+
+
 def test_a_fresh_layer_is_alive():
     torch.manual_seed(0)
     spikes = ss.Spikes.from_dense((torch.rand(4, 60, 2, 12, 12) < 0.01).float())

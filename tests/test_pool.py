@@ -227,3 +227,12 @@ def test_it_prints_as_pytorchs_does():
     assert str(ss.MaxPool2d(3, 2, 1)) == (
         "MaxPool2d(kernel_size=(3, 3), stride=(2, 2), padding=(1, 1), dilation=(1, 1), ceil_mode=False)"
     )
+
+
+def test_numbers_set_later_are_taken_or_refused_by_name():
+    pool, spikes = ss.MaxPool2d(2), ss.Spikes.from_dense(torch.zeros(1, 2, 1, 6, 6))
+    pool.kernel_size = pool.stride = 3
+    assert pool(spikes).unit_shape == (1, 2, 2)
+    pool.stride = 0
+    with pytest.raises(ValueError, match="stride: expected an integer >= 1, found 0"):
+        pool(spikes)

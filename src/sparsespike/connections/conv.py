@@ -20,6 +20,9 @@ class _Conv(Connection):
     """What `Conv1d` and `Conv2d` share; see there."""
 
     n_dim: int
+    stride: Any
+    dilation: Any
+    padding: Any
 
     def __init__(
         self,
@@ -41,22 +44,13 @@ class _Conv(Connection):
             integer("out_channels", out_channels, 1),
         )
         kernel = sizes("kernel_size", kernel_size, self.n_dim, 1)
-        self.stride = sizes("stride", stride, self.n_dim, 1)
-        self.dilation = sizes("dilation", dilation, self.n_dim, 1)
-        self.groups = integer("groups", groups, 1)
+        self.stride, self.dilation, self.padding, self.groups = stride, dilation, padding, groups
+        self._settle()
         for name, n_channel in (("in_channels", n_in), ("out_channels", n_out)):
             if n_channel % self.groups:
                 raise ValueError(
                     f"{name}: expected a multiple of groups = {self.groups}, found {n_channel}"
                 )
-        if isinstance(padding, str):
-            if padding not in ("same", "valid"):
-                raise ValueError(f"padding: expected numbers, 'same' or 'valid', found {padding!r}")
-            if padding == "same" and any(step != 1 for step in self.stride):
-                raise ValueError(f"padding: 'same' needs a stride of 1, found stride {self.stride}")
-            self.padding = padding
-        else:
-            self.padding = sizes("padding", padding, self.n_dim, 0)
         self._make((n_out, n_in // self.groups, *kernel), bias, dtype, device)
 
     @property
@@ -83,10 +77,15 @@ class _Conv(Connection):
                 What else kernels read is checked when a neuron takes the current.
         """
         check_spikes(spikes)
+        self._settle()
         names = ("(C_out, C_in / groups, k)", "(C_out, C_in / groups, kH, kW)")
         weight, *bias = self._parameters_now(2 + self.n_dim, names[self.n_dim - 1])
         n_out, per_group, *kernel = weight.shape
         n_in = per_group * self.groups
+        if n_out % self.groups:
+            raise ValueError(
+                f"weight: expected a multiple of groups = {self.groups} of channels, found {n_out}"
+            )
         shape = spikes.unit_shape
         if n_in == 1 and len(shape) == self.n_dim:
             shape = 1, *shape
@@ -124,6 +123,20 @@ class _Conv(Connection):
                 said += f", {name}={value!r}"
         groups = f", groups={self.groups}" if self.groups > 1 else ""
         return f"{said}{groups}, bias={self.bias is not None}"
+
+    def _settle(self) -> None:
+        """Makes tuples of the numbers, which may be set anew at any time; or a ValueError that names one."""
+        self.stride = sizes("stride", self.stride, self.n_dim, 1)
+        self.dilation = sizes("dilation", self.dilation, self.n_dim, 1)
+        self.groups = integer("groups", self.groups, 1)
+        if not isinstance(self.padding, str):
+            self.padding = sizes("padding", self.padding, self.n_dim, 0)
+        elif self.padding not in ("same", "valid"):
+            raise ValueError(
+                f"padding: expected numbers, 'same' or 'valid', found {self.padding!r}"
+            )
+        elif self.padding == "same" and any(step != 1 for step in self.stride):
+            raise ValueError(f"padding: 'same' needs a stride of 1, found stride {self.stride}")
 
     def _pads(self, kernel: Sequence[int]) -> list[tuple[int, int]]:
         """Zeros before and after, along each axis; of "same", the odd one after."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sparsespike import ops
 from sparsespike.connections.connection import check_spikes
 from sparsespike.connections.relay import Relay
@@ -48,16 +50,12 @@ class MaxPool2d(Relay):
         ceil_mode: bool = False,
     ) -> None:
         super().__init__()
-        self.kernel_size = sizes("kernel_size", kernel_size, 2, 1)
-        self.stride = self.kernel_size if stride is None else sizes("stride", stride, 2, 1)
-        self.padding = sizes("padding", padding, 2, 0)
-        self.dilation = sizes("dilation", dilation, 2, 1)
-        self.ceil_mode = flag("ceil_mode", ceil_mode)
-        if any(2 * pad > size for pad, size in zip(self.padding, self.kernel_size, strict=True)):
-            raise ValueError(
-                f"padding: expected at most half of kernel_size {self.kernel_size}, "
-                f"found {self.padding}"
-            )
+        self.kernel_size: Any = kernel_size
+        self.stride: Any = kernel_size if stride is None else stride
+        self.padding: Any = padding
+        self.dilation: Any = dilation
+        self.ceil_mode = ceil_mode
+        self._settle()
 
     @uncompiled
     def forward(self, spikes: Spikes) -> Spikes:
@@ -67,6 +65,7 @@ class MaxPool2d(Relay):
             ValueError: if `spikes` are none or laid out otherwise, or a window has no place in them.
         """
         check_spikes(spikes)
+        self._settle()
         if len(spikes.unit_shape) != 3:
             raise ValueError(
                 f"spikes: expected unit_shape (C, H, W), found {spikes.unit_shape}; "
@@ -78,6 +77,19 @@ class MaxPool2d(Relay):
         """Sizes, as shown by `print`."""
         said = f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
         return f"{said}, dilation={self.dilation}, ceil_mode={self.ceil_mode}"
+
+    def _settle(self) -> None:
+        """Makes tuples of the numbers, which may be set anew at any time; or a ValueError that names one."""
+        self.kernel_size = sizes("kernel_size", self.kernel_size, 2, 1)
+        self.stride = sizes("stride", self.stride, 2, 1)
+        self.padding = sizes("padding", self.padding, 2, 0)
+        self.dilation = sizes("dilation", self.dilation, 2, 1)
+        self.ceil_mode = flag("ceil_mode", self.ceil_mode)
+        if any(2 * pad > size for pad, size in zip(self.padding, self.kernel_size, strict=True)):
+            raise ValueError(
+                f"padding: expected at most half of kernel_size {self.kernel_size}, "
+                f"found {self.padding}"
+            )
 
     def _windows(self, unit_shape: tuple[int, ...]) -> Windows:
         """The windows over units of this shape, or a ValueError."""

@@ -67,9 +67,8 @@ class ConvForm:
         return found
 
     def _shape(self, n: int) -> tuple[int, int]:
-        return self.connection.in_shape[0] * self.connection.kernel[0] * self.connection.kernel[
-            1
-        ], n
+        taps = self.connection.kernel[0] * self.connection.kernel[1]
+        return self.connection.in_shape[0] * taps, n
 
     def _by_group(self, rows: NDArray) -> Tensor:
         """(groups, rows of each, n)."""
