@@ -1,7 +1,9 @@
-"""Convolution on the CPU: its three verbs. An event reaches a patch, one row of channels per tap.
+"""Convolution on the CPU: its three verbs. An event reaches a patch, for each of its rows one run of sites.
 
 Along each axis a table says which taps lead from an input position to which output positions: stride,
-padding and dilation are in the tables, and no verb knows of them.
+padding and dilation are in the tables, and no verb knows of them. Along a row the taps of a kernel lie in
+such an order that the sites which an event reaches, and the weights that lead there, are both one run in
+memory (`conv_form.py`): a 3 x 3 patch of 64 channels is three runs of 192 numbers.
 """
 
 from __future__ import annotations
@@ -27,42 +29,42 @@ from sparsespike.backends.cpu.simd import (
     times,
     total,
 )
-from sparsespike.backends.cpu.sites import SIX, touch_all
+from sparsespike.backends.cpu.sites import ONE, touch, touch_all
 from sparsespike.backends.cpu.verbs import INLINE, accumulate, gather, scatter
 from sparsespike.compiling.compiled import compiled
 
-ONE = np.uint64(1)
+ENOUGH = 2  # taps that reach a site in a step, on average, from which all are visited
 
 
 class Axis(NamedTuple):
-    """What an input position reaches along one axis; all of uint64.
+    """What an input position reaches along one axis, in runs; all of uint64.
 
     Attributes:
-        bound: (positions + 1,) bounds of each position's entries in the next two.
-        tap: of the kernel.
-        out: output position that it leads to.
+        bound: (positions + 1,) bounds of each position's runs in the rest.
+        weight: where the weights of the run begin, in numbers.
+        site: the output position that the run begins with, in sites.
+        length: output positions of the run, 64 at most.
     """
 
     bound: NDArray
-    tap: NDArray
-    out: NDArray
+    weight: NDArray
+    site: NDArray
+    length: NDArray
 
 
 class ConvWeight(NamedTuple):
     """A convolution, or its gradient, as kernels take it; the numbers are uint64.
 
     Attributes:
-        weight: (C_in * taps, n), row (c * kH + tap_y) * kW + tap_x: the outputs of that tap side by side,
-            n of them, padded with zeros to whole blocks.
+        weight: (C_in * taps, n), row (c * kH + tap_y) * kW + place of tap_x: the outputs of that tap side by
+            side, n of them, padded with zeros to whole blocks.
         bias: (size,), one per channel of a site, padded with zeros; or None.
         column: (C_in,) where a row begins within a site; 0 without groups.
         position: (H * W, 2) row and column of each input position.
-        y: the rows' axis.
-        x: the columns'.
+        y: the rows' axis, in runs of one.
+        x: the columns', in longer runs where the sites are as wide as the rows of `weight`.
         n_position: H * W of the input.
         n_tap: kH * kW.
-        k_x: kW.
-        w_out: W of the output.
         size: entries of the state per site.
     """
 
@@ -74,8 +76,6 @@ class ConvWeight(NamedTuple):
     x: Axis
     n_position: np.uint64
     n_tap: np.uint64
-    k_x: np.uint64
-    w_out: np.uint64
     size: np.uint64
 
 
@@ -100,52 +100,70 @@ def _add_row(into, q, row, p, n, factor):
         at += width
 
 
-# In the next three the arrays are taken out of their tuples first: within a loop that would count references.
+# In the next four the arrays are taken out of their tuples first: within a loop that would count references.
 
 
 @compiled
-def _scatter_patches(connection, current, unit, start, stop, factor, mark, group):
+def _touch_patches(connection, unit, start, stop, mark):
+    n_position, position = connection.n_position, connection.position
+    (y_bound, _, y_site, _), (x_bound, _, x_site, x_length) = connection.y, connection.x
+    for k in range(start, stop):
+        at = np.uint64(np.uint32(unit[k]) % np.uint32(n_position))
+        i, j = position[at, 0], position[at, 1]
+        for b in range(x_bound[j], x_bound[j + ONE]):
+            for a in range(y_bound[i], y_bound[i + ONE]):
+                touch(mark, y_site[a] + x_site[b], x_length[b])
+
+
+@compiled
+def _scatter_patches(connection, current, unit, start, stop, factor):
     weight, column, position = connection.weight, connection.column, connection.position
-    (y_bound, y_tap, y_out), (x_bound, x_tap, x_out) = connection.y, connection.x
-    n, n_position, n_tap = np.uint64(weight.shape[1]), connection.n_position, connection.n_tap
-    k_x, w_out, size = connection.k_x, connection.w_out, connection.size
+    (y_bound, y_weight, y_site, _), (x_bound, x_weight, x_site, x_length) = (
+        connection.y,
+        connection.x,
+    )
+    n, n_position, size = np.uint64(weight.shape[1]), connection.n_position, connection.size
+    of_channel = connection.n_tap * n
     for k in range(start, stop):
         channel = np.uint64(np.uint32(unit[k]) // np.uint32(n_position))
         at = np.uint64(unit[k]) - channel * n_position
         i, j, base = position[at, 0], position[at, 1], column[channel]
-        for a in range(y_bound[i], y_bound[i + ONE]):
-            tap, out = channel * n_tap + y_tap[a] * k_x, y_out[a] * w_out
-            for b in range(x_bound[j], x_bound[j + ONE]):
-                site = out + x_out[b]
-                mark[site] = 1
-                group[site >> SIX] = 1
-                p, q = (tap + x_tap[b]) * n, site * size + base
-                _add_row(current, q, weight, p, n, factor)
+        for b in range(x_bound[j], x_bound[j + ONE]):
+            first, site, length = channel * of_channel + x_weight[b], x_site[b], x_length[b] * n
+            for a in range(y_bound[i], y_bound[i + ONE]):
+                p, q = first + y_weight[a], (site + y_site[a]) * size + base
+                _add_row(current, q, weight, p, length, factor)
 
 
 @compiled
 def _accumulate_patches(connection, vector, unit, start, stop, factor):
     weight, column, position = connection.weight, connection.column, connection.position
-    (y_bound, y_tap, y_out), (x_bound, x_tap, x_out) = connection.y, connection.x
-    n, n_position, n_tap = np.uint64(weight.shape[1]), connection.n_position, connection.n_tap
-    k_x, w_out, size = connection.k_x, connection.w_out, connection.size
+    (y_bound, y_weight, y_site, _), (x_bound, x_weight, x_site, x_length) = (
+        connection.y,
+        connection.x,
+    )
+    n, n_position, size = np.uint64(weight.shape[1]), connection.n_position, connection.size
+    of_channel = connection.n_tap * n
     for k in range(start, stop):
         channel = np.uint64(np.uint32(unit[k]) // np.uint32(n_position))
         at = np.uint64(unit[k]) - channel * n_position
         i, j, base = position[at, 0], position[at, 1], column[channel]
-        for a in range(y_bound[i], y_bound[i + ONE]):
-            tap, out = channel * n_tap + y_tap[a] * k_x, y_out[a] * w_out
-            for b in range(x_bound[j], x_bound[j + ONE]):
-                p, q = (tap + x_tap[b]) * n, (out + x_out[b]) * size + base
-                _add_row(weight, p, vector, q, n, factor)
+        for b in range(x_bound[j], x_bound[j + ONE]):
+            first, site, length = channel * of_channel + x_weight[b], x_site[b], x_length[b] * n
+            for a in range(y_bound[i], y_bound[i + ONE]):
+                p, q = first + y_weight[a], (site + y_site[a]) * size + base
+                _add_row(weight, p, vector, q, length, factor)
 
 
 @compiled
 def _gather_patches(connection, delta, unit, start, stop, factor, gathered):
     weight, column, position = connection.weight, connection.column, connection.position
-    (y_bound, y_tap, y_out), (x_bound, x_tap, x_out) = connection.y, connection.x
-    n, n_position, n_tap = np.uint64(weight.shape[1]), connection.n_position, connection.n_tap
-    k_x, w_out, size = connection.k_x, connection.w_out, connection.size
+    (y_bound, y_weight, y_site, _), (x_bound, x_weight, x_site, x_length) = (
+        connection.y,
+        connection.x,
+    )
+    n, n_position, size = np.uint64(weight.shape[1]), connection.n_position, connection.size
+    of_channel = connection.n_tap * n
     width = np.uint64(lanes(weight))
     wide = np.uint64(FOUR) * width
     for k in range(start, stop):
@@ -153,15 +171,15 @@ def _gather_patches(connection, delta, unit, start, stop, factor, gathered):
         at = np.uint64(unit[k]) - channel * n_position
         i, j, base = position[at, 0], position[at, 1], column[channel]
         one, four = nothing(weight), nothing_four(weight)
-        for a in range(y_bound[i], y_bound[i + ONE]):
-            tap, out = channel * n_tap + y_tap[a] * k_x, y_out[a] * w_out
-            for b in range(x_bound[j], x_bound[j + ONE]):
-                p, q = (tap + x_tap[b]) * n, (out + x_out[b]) * size + base
+        for b in range(x_bound[j], x_bound[j + ONE]):
+            first, site, length = channel * of_channel + x_weight[b], x_site[b], x_length[b] * n
+            for a in range(y_bound[i], y_bound[i + ONE]):
+                p, q = first + y_weight[a], (site + y_site[a]) * size + base
                 at = np.uint64(0)
-                while at + wide <= n:
+                while at + wide <= length:
                     four = plus(four, times(load_four(weight, p + at), load_four(delta, q + at)))
                     at += wide
-                while at < n:
+                while at < length:
                     one = plus(one, times(load(weight, p + at), load(delta, q + at)))
                     at += width
         gathered[k] = factor * total(plus(one, folded(four)))
@@ -188,6 +206,15 @@ def _add_sites(bias, vector, factor):
         store(bias, at, plus(load(bias, at), scaled(block, factor)))
 
 
+@njit(**INLINE)
+def _touch(connection, unit, start, stop, sites):
+    """Marks what the events reach; all, where they are too many for that to leave much out."""
+    if (stop - start) * connection.n_tap > np.uint64(ENOUGH) * sites.n_sites:
+        touch_all(sites)
+    else:
+        _touch_patches(connection, unit, start, stop, sites.mark)
+
+
 @overload(scatter, jit_options=INLINE)
 def _scatter(connection, current, unit, start, stop, factor, sites):
     if not _is_conv(connection):
@@ -195,15 +222,12 @@ def _scatter(connection, current, unit, start, stop, factor, sites):
 
     def kernel(connection, current, unit, start, stop, factor, sites):
         if start < stop:
-            _scatter_patches(
-                connection, current, unit, start, stop, factor, sites.mark, sites.group
-            )
+            _touch(connection, unit, start, stop, sites)
+            _scatter_patches(connection, current, unit, start, stop, factor)
 
     def biased(connection, current, unit, start, stop, factor, sites):
         if start < stop:
-            _scatter_patches(
-                connection, current, unit, start, stop, factor, sites.mark, sites.group
-            )
+            _scatter_patches(connection, current, unit, start, stop, factor)
         _add_to_sites(connection.bias, current, factor)
         touch_all(sites)
 

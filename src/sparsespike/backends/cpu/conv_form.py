@@ -14,7 +14,7 @@ from torch import Tensor
 from sparsespike.backends.cpu.conv import Axis, ConvWeight
 from sparsespike.backends.cpu.linear_form import summed
 from sparsespike.backends.cpu.simd import aligned, lanes_of
-from sparsespike.backends.cpu.sites import Layout
+from sparsespike.backends.cpu.sites import GROUP, Layout
 from sparsespike.descriptions import Conv
 
 
@@ -59,7 +59,8 @@ class ConvForm:
         rows = self._by_group(summed([gradient.weight for gradient in gradients]))
         turned = rows.gather(2, index.expand(-1, rows.shape[1], -1))
         outputs, inputs, *kernel = self.connection.weight_shape
-        by_tap = turned.view(len(index), inputs, *kernel, -1)
+        place = torch.from_numpy(np.argsort(tap_order(self.connection)))
+        by_tap = turned.view(len(index), inputs, *kernel, -1).index_select(3, place)
         found = [by_tap.permute(0, 4, 1, 2, 3).reshape(outputs, inputs, *kernel).contiguous()]
         if len(parameter) > 1:
             biases = [gradient.bias for gradient in gradients if gradient.bias is not None]
@@ -75,27 +76,26 @@ class ConvForm:
         return torch.from_numpy(rows).view(self.connection.groups, -1, rows.shape[1])
 
     def _turned(self, weight: Tensor) -> Tensor:
-        """(groups, C_in / groups * taps, C_out / groups)."""
-        groups = self.connection.groups
+        """(groups, C_in / groups * taps, C_out / groups), the taps of a row in their order."""
+        groups, order = self.connection.groups, torch.from_numpy(tap_order(self.connection))
+        weight = weight.index_select(3, order)
         by_group = weight.reshape(groups, -1, *weight.shape[1:]).permute(0, 2, 3, 4, 1)
         return by_group.reshape(groups, -1, weight.shape[0] // groups)
 
     def _form(self, weight: NDArray, bias: NDArray | None) -> ConvWeight:
-        connection = self.connection
+        connection, size = self.connection, self.layout.size(self.dtype)
         _, height, width = connection.in_shape
         _, column, _ = columns(connection, self.dtype)
-        rows, positions = axes(connection)
+        along, positions = axes(connection, weight.shape[1], weight.shape[1] == size)
         return ConvWeight(
             weight,
             bias,
             column,
             positions,
-            *rows,
+            *along,
             n_position=np.uint64(height * width),
             n_tap=np.uint64(connection.kernel[0] * connection.kernel[1]),
-            k_x=np.uint64(connection.kernel[1]),
-            w_out=np.uint64(connection.out_shape[2]),
-            size=np.uint64(self.layout.size(self.dtype)),
+            size=np.uint64(size),
         )
 
 
@@ -120,18 +120,47 @@ def columns(connection: Conv, dtype: np.dtype) -> tuple[int, NDArray, Tensor]:
 
 
 @lru_cache(maxsize=64)
-def axes(connection: Conv) -> tuple[tuple[Axis, Axis], NDArray]:
-    """What each input row and column reaches, and (row, column) of each input position."""
-    _, *sizes = connection.in_shape
-    _, *outs = connection.out_shape
-    both = []
-    for dim in range(2):
-        step, dilation = connection.stride[dim], connection.dilation[dim]
-        taps = np.arange(connection.kernel[dim])
-        at = np.arange(sizes[dim])[:, None] + connection.padding[dim][0] - taps * dilation
-        out = at // step
-        position, tap = np.nonzero((at % step == 0) & (out >= 0) & (out < outs[dim]))
-        bound = np.searchsorted(position, np.arange(sizes[dim] + 1))
-        both.append(Axis(*(a.astype(np.uint64) for a in (bound, tap, out[position, tap]))))
-    positions = np.stack(np.divmod(np.arange(sizes[0] * sizes[1]), sizes[1]), 1)
-    return (both[0], both[1]), np.ascontiguousarray(positions.astype(np.uint64))
+def axes(connection: Conv, n: int, joined: bool) -> tuple[tuple[Axis, Axis], NDArray]:
+    """What each input row and column reaches, and (row, column) of each input position.
+
+    Args:
+        connection: its sizes.
+        n: numbers in a row of weights.
+        joined: whether neighbouring output positions of a row may make one run.
+    """
+    _, height, width = connection.in_shape
+    taps = np.arange(connection.kernel[0])
+    rows = _axis(connection, 0, taps, 1)
+    row, w_out = connection.kernel[1] * n, connection.out_shape[2]
+    rows = rows._replace(weight=rows.weight * np.uint64(row), site=rows.site * np.uint64(w_out))
+    along = _axis(connection, 1, tap_order(connection), int(GROUP) if joined else 1)
+    along = along._replace(weight=along.weight * np.uint64(n))
+    positions = np.stack(np.divmod(np.arange(height * width), width), 1)
+    return (rows, along), np.ascontiguousarray(positions.astype(np.uint64))
+
+
+def _axis(connection: Conv, dim: int, order: NDArray, longest: int) -> Axis:
+    """The runs of each position along one axis, no longer than that; the taps lie in this order."""
+    n, n_out = connection.in_shape[1 + dim], connection.out_shape[1 + dim]
+    step, dilation = connection.stride[dim], connection.dilation[dim]
+    at = np.arange(n)[:, None] + connection.padding[dim][0] - order * dilation
+    out = at // step
+    position, tap = np.nonzero((at % step == 0) & (out >= 0) & (out < n_out))
+    out = out[position, tap]
+    begins = np.ones(len(tap), bool)
+    begins[1:] = (position[1:] > position[:-1]) | (np.diff(tap) != 1) | (np.diff(out) != 1)
+    within = np.arange(len(tap)) - np.maximum.accumulate(np.where(begins, np.arange(len(tap)), 0))
+    first = np.flatnonzero(within % longest == 0)
+    length = np.diff(first, append=len(tap))
+    bound = np.searchsorted(position[first], np.arange(n + 1))
+    return Axis(*(a.astype(np.uint64) for a in (bound, tap[first], out[first], length)))
+
+
+def tap_order(connection: Conv) -> NDArray:
+    """Taps along a row such that, from one position, each leads one output further than the one before.
+
+    That holds for all taps of which the stride lets the same positions through: they lie together, the
+    last tap first. Where dilation sets outputs apart no order does, and every run is one tap long.
+    """
+    taps = np.arange(connection.kernel[1])
+    return np.lexsort((-taps, taps * connection.dilation[1] % connection.stride[1]))

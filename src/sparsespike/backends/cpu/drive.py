@@ -17,7 +17,7 @@ from sparsespike.backends.cpu.sites import rest
 from sparsespike.backends.cpu.verbs import arrive, bring_in, fire
 from sparsespike.compiling.compiled import compiled
 
-CAPACITY = 2**18  # entries that a list starts with at most: 1/64 of all, then twice as many, ...
+CAPACITY = 2**20  # entries that a list starts with at most: 1/32 of all, then twice as many, ...
 SMALLEST_SCALE = np.float32(2.0**-24)  # below it, `scale` is folded into the state
 
 
@@ -60,7 +60,7 @@ def forward(
     Returns:
         This range's spikes (n_spikes,), active units, potentials and values (n_active,).
     """
-    capacity = n_out + min(CAPACITY, (last - first) * steps * n_out // 64)
+    capacity = n_out + min(CAPACITY, (last - first) * steps * n_out // 32)
     out_unit = np.empty(capacity, np.uint32)
     active_unit = np.empty(capacity, np.uint32)
     potential = np.empty(capacity, state.dtype)

@@ -9,7 +9,8 @@ from numba import njit, types
 from numba.extending import overload
 
 from sparsespike.backends.cpu.simd import above, add_alone, lanes, load, lowered, store
-from sparsespike.backends.cpu.sites import LAST, ONE, SIX, taken, touch_all
+from sparsespike.backends.cpu.sites import LAST, ONE, SIX, touch_all
+from sparsespike.backends.cpu.sites import ZERO as NOTHING
 from sparsespike.backends.cpu.verbs import INLINE, cut, fire, inject
 from sparsespike.compiling.compiled import compiled
 from sparsespike.spikes.bits import lowest_bit
@@ -69,17 +70,15 @@ def _list(word, at, neuron, state, scale, unit, n_spikes, active_unit, potential
 
 
 @compiled
-def _scan(state, level, n_sites, size, shift, mark, group, found):
+def _scan(state, level, size, shift, mark, found):
     """Finds the neurons above `level` at the marked sites, which alone stay marked; how many."""
     width, n = lanes(state), np.uint64(0)
-    for g in range(np.uint64(len(group))):
-        if not group[g]:
-            continue
-        n_before_group = n
-        marks = taken(mark, g << SIX)
+    for g in range(np.uint64(len(mark))):
+        marks, near = mark[g], NOTHING
         while marks:
-            site = (g << SIX) + np.uint64(lowest_bit(marks))
+            bit = np.uint64(lowest_bit(marks))
             marks &= marks - ONE
+            site = (g << SIX) + bit
             base, at, n_before = site * size, np.uint64(0), n
             while at < size:
                 word, n_bits = above(load(state, base + at), level), np.uint64(width)
@@ -98,8 +97,8 @@ def _scan(state, level, n_sites, size, shift, mark, group, found):
                     n += ONE
                     word &= word - ONE
                 at += n_bits
-            mark[site] = n > n_before
-        group[g] = n > n_before_group
+            near |= np.uint64(n > n_before) << bit
+        mark[g] = near
     return n
 
 
@@ -178,9 +177,8 @@ def _fire(
     ):
         if sites.whole:
             touch_all(sites)
-        n_sites, size, shift = sites.n_sites, sites.size, sites.shift
-        level = neuron.floor * factor
-        n = _scan(state, level, n_sites, size, shift, sites.mark, sites.group, sites.found)
+        size, shift = sites.size, sites.shift
+        n = _scan(state, neuron.floor * factor, size, shift, sites.mark, sites.found)
         due = sites.found
         if not sites.in_a_row:  # else they are found in their order
             due = sites.due

@@ -16,16 +16,15 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from llvmlite import ir
-from numba import njit, types
-from numba.extending import intrinsic
+from numba import njit
 from numpy.typing import NDArray
 
 from sparsespike.backends.cpu.simd import lanes_of, padded
 from sparsespike.backends.cpu.verbs import INLINE
 
-GROUP = 64  # sites whose marks are looked at together
-SIX, ONE, LAST = np.uint64(6), np.uint64(1), np.uint64(1 << 63)
+GROUP = np.uint64(64)  # sites whose marks are the bits of one word
+ZERO, ONE, SIX, LOW = np.uint64(0), np.uint64(1), np.uint64(6), np.uint64(63)
+LAST, ALL = np.uint64(1 << 63), np.uint64(2**64 - 1)
 
 
 class Sites(NamedTuple):
@@ -38,8 +37,7 @@ class Sites(NamedTuple):
         place: (n_out or more) of each neuron in the state.
         in_a_row: whether that is the neuron's number.
         per_site, per_channel: neuron j = site * per_site + channel * per_channel.
-        mark: (n_sites, padded to whole groups) 1 for a site to visit.
-        group: (n_groups,) 1 for a group with a marked site.
+        mark: (n_groups,) uint64, bit s of word g for site 64 g + s: to visit.
         shift: a neuron's key is (site << shift) + channel.
         found: (n_out + 2,), scratch: keys as a scan finds them.
         due: (n_out,), scratch: the same in the neurons' order.
@@ -55,7 +53,6 @@ class Sites(NamedTuple):
     per_site: np.uint64
     per_channel: np.uint64
     mark: NDArray
-    group: NDArray
     shift: np.uint64
     found: NDArray
     due: NDArray
@@ -97,7 +94,7 @@ def room(layout: Layout, dtype: np.dtype, whole: bool) -> Sites:
         ValueError: if the layer has too many neurons for keys of 32 bits.
     """
     n_sites, channels, in_a_row = layout
-    n_groups, size = -(-n_sites // GROUP), layout.size(dtype)
+    n_groups, size = -(-n_sites // int(GROUP)), layout.size(dtype)
     shift = (size - 1).bit_length()
     if n_sites << shift >= 2**32:
         found = f"{n_sites} of {channels}"
@@ -110,8 +107,7 @@ def room(layout: Layout, dtype: np.dtype, whole: bool) -> Sites:
         in_a_row,
         np.uint64(channels if in_a_row else 1),
         np.uint64(1 if in_a_row else n_sites),
-        np.zeros(n_groups * GROUP, np.uint8),
-        np.zeros(n_groups, np.uint8),
+        np.zeros(n_groups, np.uint64),
         np.uint64(shift),
         np.empty(n_sites * channels + 2, np.uint32),
         np.empty(n_sites * channels, np.uint32),
@@ -130,21 +126,23 @@ def places(layout: Layout, dtype: np.dtype) -> NDArray:
 
 
 @njit(**INLINE)
-def touch(sites, site):
-    """Marks a site."""
-    if sites is not None:
-        sites.mark[site] = 1
-        sites.group[site >> SIX] = 1
+def touch(mark, site, length):
+    """Marks so many sites, 64 at most, from this one on."""
+    bits = ALL >> (GROUP - length)
+    first, low = site >> SIX, site & LOW
+    mark[first] |= bits << low
+    last = (site + length - ONE) >> SIX
+    if last > first:
+        mark[last] |= bits >> (GROUP - low)
 
 
 @njit(**INLINE)
 def touch_all(sites):
     """Marks every site."""
     if sites is not None:
-        for site in range(sites.n_sites):
-            sites.mark[site] = 1
-        for group in range(len(sites.group)):
-            sites.group[group] = 1
+        for group in range(len(sites.mark)):
+            sites.mark[group] = ALL
+        sites.mark[len(sites.mark) - 1] = ALL >> ((GROUP - (sites.n_sites & LOW)) & LOW)
 
 
 @njit(**INLINE)
@@ -160,27 +158,9 @@ def rest(state, n_out, sites):
                 for channel in range(sites.channels):
                     state[site * sites.size + channel] = 0
         sites.mark[:] = 0
-        sites.group[:] = 0
 
 
 @njit(**INLINE)
 def place_of(sites, unit):
     """Where a neuron lies in the state."""
     return unit if sites is None else np.intp(sites.place[unit])
-
-
-@intrinsic
-def taken(typingctx, mark, at):
-    """Bit k of the result: whether mark[at + k] is set; clears the group."""
-
-    def codegen(context, builder, signature, args):
-        data = context.make_array(signature.args[0])(context, builder, args[0]).data
-        group = ir.VectorType(ir.IntType(8), GROUP)
-        address = builder.bitcast(builder.gep(data, [args[1]]), group.as_pointer())
-        nothing = ir.Constant(group, [0] * GROUP)
-        marks = builder.load(address, align=1)
-        builder.store(nothing, address, align=1)
-        bits = builder.icmp_unsigned("!=", marks, nothing)
-        return builder.bitcast(bits, ir.IntType(64))
-
-    return types.uint64(mark, types.intp), codegen

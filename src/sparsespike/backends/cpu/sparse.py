@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from sparsespike.backends.cpu.linear import add
 from sparsespike.backends.cpu.simd import ONE
-from sparsespike.backends.cpu.sites import SIX, touch_all
+from sparsespike.backends.cpu.sites import touch, touch_all
 from sparsespike.backends.cpu.verbs import INLINE, accumulate, gather, scatter
 from sparsespike.compiling.compiled import compiled
 
@@ -46,7 +46,7 @@ def _has_bias(connection) -> bool:
 
 
 @compiled
-def _scatter_synapses(connection, current, unit, start, stop, factor, mark, group):
+def _scatter_synapses(connection, current, unit, start, stop, factor, mark):
     weight, bound, place = connection.weight, connection.bound, connection.place
     size = np.uint32(connection.size)
     for k in range(start, stop):
@@ -54,9 +54,7 @@ def _scatter_synapses(connection, current, unit, start, stop, factor, mark, grou
         for s in range(bound[i], bound[i + ONE]):
             p = place[s]
             current[p] += factor * weight[s]
-            site = np.uint64(p // size)
-            mark[site] = 1
-            group[site >> SIX] = 1
+            touch(mark, np.uint64(p // size), ONE)
 
 
 @compiled
@@ -86,15 +84,11 @@ def _scatter(connection, current, unit, start, stop, factor, sites):
 
     def kernel(connection, current, unit, start, stop, factor, sites):
         if start < stop:
-            _scatter_synapses(
-                connection, current, unit, start, stop, factor, sites.mark, sites.group
-            )
+            _scatter_synapses(connection, current, unit, start, stop, factor, sites.mark)
 
     def biased(connection, current, unit, start, stop, factor, sites):
         if start < stop:
-            _scatter_synapses(
-                connection, current, unit, start, stop, factor, sites.mark, sites.group
-            )
+            _scatter_synapses(connection, current, unit, start, stop, factor, sites.mark)
         add(current, connection.bias, factor)
         touch_all(sites)
 

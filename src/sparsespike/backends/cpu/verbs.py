@@ -26,8 +26,8 @@ def bring_in(terms, current, row, factor, sites):
 def scatter(connection, current, unit, start, stop, factor, sites):
     """current += factor * what the input events unit[start:stop] bring in one step.
 
-    A connection that reaches some neurons alone tells which: it calls `touch(sites, site)` for every site
-    that it adds to, before or after (`sites.py`); one that reaches all calls `touch_all`.
+    A connection that reaches some neurons alone tells which: it calls `touch` for every site that it adds
+    to, before or after (`sites.py`); one that reaches all calls `touch_all`.
     """
     raise NotImplementedError
 
