@@ -24,10 +24,11 @@ from sparsespike.backends.cpu import (
     readout,
     surrogate,
 )
+from sparsespike.backends.cpu.lif import ZERO
 from sparsespike.backends.cpu.linear_form import LinearForm
 from sparsespike.backends.cpu.relays import count_backward, count_forward, max_pool
 from sparsespike.backends.cpu.simd import aligned
-from sparsespike.backends.cpu.sites import Layout, Sites, places, room
+from sparsespike.backends.cpu.sites import Layout, Sites, at_places, places, room
 from sparsespike.backends.cpu.terms import Inflow
 from sparsespike.backends.cpu.threads import ranges, run_all
 from sparsespike.backends.kernels import with_kernel
@@ -129,12 +130,18 @@ def _spiking_gradient(
     slope_of = surrogate.kernel(lif, potential, grad_value, neuron.attached)
     own = form.rows(fired.unit, fired.offset)
     active = form.rows(fired.active_unit, fired.active_offset)
-    if layout is not None and not layout.in_a_row:
-        place = places(layout, dtype)
-        own, active = (place[own[0]], own[1]), (place[active[0]], active[1])
+    place = None if layout is None or layout.in_a_row else places(layout, dtype)
+    own_place, active_place = own[0], active[0]
+    if place is not None:
+        own_place, active_place = np.empty_like(own[0]), np.empty_like(active[0])
 
     def run(first: int, last: int) -> Any:
-        slope, coefficient = slope_of(int(active[1][first * steps]), int(active[1][last * steps]))
+        start, stop = int(active[1][first * steps]), int(active[1][last * steps])
+        slope, coefficient = slope_of(start, stop)
+        if place is not None:
+            at_places(place, active[0], start, stop, active_place)
+            if neuron.reset == ZERO:  # else nobody asks where it spiked
+                at_places(place, own[0], *own[1][[first * steps, last * steps]], own_place)
         if linear is not None and traced:
             gradient = linear.transposed_room()
             filtered = aligned(gradient.weight.shape[1:], dtype)
@@ -158,8 +165,10 @@ def _spiking_gradient(
                 first,
                 last,
                 aligned((form.n_places(layout, n_out, dtype),), dtype),
-                *own,
-                *active,
+                own_place,
+                own[1],
+                active_place,
+                active[1],
                 potential.numpy(),
                 slope,
                 coefficient,

@@ -112,7 +112,7 @@ class Backward(NamedTuple):
     live: bool
 
 
-@compiled
+@compiled(borrows=True)
 def _walk_back(
     connection,
     gradient,

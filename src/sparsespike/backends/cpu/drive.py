@@ -115,7 +115,7 @@ class Position(NamedTuple):
     near: bool
 
 
-@compiled
+@compiled(borrows=True)
 def _walk(
     terms,
     neuron,

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from sparsespike.backends.cpu.simd import lanes_of, padded
 from sparsespike.backends.cpu.verbs import INLINE
+from sparsespike.compiling.compiled import compiled
 
 GROUP = np.uint64(64)  # sites whose marks are the bits of one word
 ZERO, ONE, SIX, LOW = np.uint64(0), np.uint64(1), np.uint64(6), np.uint64(63)
@@ -123,6 +124,13 @@ def places(layout: Layout, dtype: np.dtype) -> NDArray:
         return np.arange(layout.n_places(dtype), dtype=np.uint32)
     site = np.arange(layout.n_sites, dtype=np.uint32) * np.uint32(layout.size(dtype))
     return (np.arange(layout.channels, dtype=np.uint32)[:, None] + site).reshape(-1)
+
+
+@compiled
+def at_places(place, unit, start, stop, placed):
+    """placed[k] = place[unit[k]] for k in start:stop."""
+    for k in range(np.uint64(start), np.uint64(stop)):
+        placed[k] = place[unit[k]]
 
 
 @njit(**INLINE)
