@@ -18,37 +18,21 @@ from sparsespike.spikes.windows import WindowAxis, Windows
 ONE, SIX, LOW = np.uint64(1), np.uint64(6), np.uint64(63)
 
 
-class Axis(NamedTuple):
-    """Windows along one axis; all of uint64.
+class Images(NamedTuple):
+    """The windows of one channel as the kernel takes them.
 
     Attributes:
-        bound: (positions + 1,) bounds of each position's entries in `window`.
-        window: those that it is in.
-        first: (windows,) the first position of each inside the image.
+        bound: (H * W + 1,) uint64 bounds of each position's entries in the next two.
+        window: uint32, the windows that it is in.
+        first: bool, whether it is the first of that window inside the image.
+        n_position: H * W.
+        n_window: H' * W'.
     """
 
     bound: NDArray
     window: NDArray
     first: NDArray
-
-
-class Images(NamedTuple):
-    """The windows as the kernel takes them.
-
-    Attributes:
-        y: along the rows.
-        x: along the columns.
-        width: W of the input.
-        n_position: H * W.
-        out_width: W' of the output.
-        n_window: H' * W'.
-    """
-
-    y: Axis
-    x: Axis
-    width: np.uint64
     n_position: np.uint64
-    out_width: np.uint64
     n_window: np.uint64
 
 
@@ -63,6 +47,7 @@ def forward(
     last,
     peak,
     seen,
+    entry,
     due,
     summary,
     out_unit,
@@ -81,8 +66,9 @@ def forward(
         active_offset: (B*T + 1,) bounds of their rows, or (0,).
         first: first row.
         last: one past the last row.
-        peak: (n_out,) scratch: where each window seen spikes first; then, which active entry is its peak.
+        peak: (n_out,) scratch: the unit that spikes first in each window seen.
         seen: (n_out,) zeros, scratch: the last row in which each window held a spike.
+        entry: (n_out,) scratch: which active entry is the peak of each window listed.
         due: (words of 64 windows,) zeros, scratch: windows to list.
         summary: (words of 64 of these,) zeros, scratch.
         out_unit: written: windows with a spike, ascending within rows.
@@ -94,60 +80,40 @@ def forward(
     Returns:
         How many of each were written.
     """
-    (y_bound, y_window, y_first), (x_bound, x_window, x_first) = images.y, images.x
-    width, n_position = images.width, images.n_position
-    out_width, n_window = images.out_width, images.n_window
+    bound, window_of, is_first = images.bound, images.window, images.first
+    n_position, n_window = images.n_position, images.n_window
     n, m, now = np.uint64(0), np.uint64(0), np.uint32(0)
     for row in range(first, last):
         now += np.uint32(1)
         for k in range(offset[row], offset[row + ONE]):
-            u = np.uint64(unit[k])
-            channel = u // n_position
-            position = u - channel * n_position
-            i = position // width
-            j = position - i * width
-            for a in range(y_bound[i], y_bound[i + ONE]):
-                base = channel * n_window + y_window[a] * out_width
-                for b in range(x_bound[j], x_bound[j + ONE]):
-                    window = base + x_window[b]
-                    if seen[window] != now:  # units ascend: this is the first
-                        seen[window] = now
-                        peak[window] = unit[k]
-                        _mark(due, summary, window)
+            channel = np.uint64(unit[k] // np.uint32(n_position))
+            position, base = np.uint64(unit[k]) - channel * n_position, channel * n_window
+            for a in range(bound[position], bound[position + ONE]):
+                window = base + np.uint64(window_of[a])
+                if seen[window] != now:  # units ascend: this is the first
+                    seen[window] = now
+                    peak[window] = unit[k]
+                    _mark(due, summary, window)
         n = _listed(due, summary, out_unit, n)
         out_offset[row + ONE] = n
         if len(active_offset):
-            start = active_offset[row]
-            for k in range(start, active_offset[row + ONE]):
-                u = np.uint64(active_unit[k])
-                channel = u // n_position
-                position = u - channel * n_position
-                i = position // width
-                j = position - i * width
-                for a in range(y_bound[i], y_bound[i + ONE]):
-                    base = channel * n_window + y_window[a] * out_width
-                    for b in range(x_bound[j], x_bound[j + ONE]):
-                        window = base + x_window[b]
-                        if seen[window] == now:
-                            found = peak[window] == active_unit[k]
-                        else:
-                            found = y_first[y_window[a]] == i and x_first[x_window[b]] == j
-                        if found:
-                            _mark(due, summary, window)
+            for k in range(active_offset[row], active_offset[row + ONE]):
+                channel = np.uint64(active_unit[k] // np.uint32(n_position))
+                position = np.uint64(active_unit[k]) - channel * n_position
+                base = channel * n_window
+                for a in range(bound[position], bound[position + ONE]):
+                    window = base + np.uint64(window_of[a])
+                    if seen[window] == now:
+                        found = peak[window] == active_unit[k]
+                    else:
+                        found = is_first[a]
+                    if found:
+                        entry[window] = k
+                        _mark(due, summary, window)
             m_before = m
             m = _listed(due, summary, out_active, m)
-            # Which entry each listed window's peak is: looked up among this row's, which ascend.
             for q in range(m_before, m):
-                window = np.uint64(out_active[q])
-                if seen[window] == now:
-                    u = np.uint64(peak[window])
-                else:
-                    channel = window // n_window
-                    place = window - channel * n_window
-                    i = y_first[place // out_width]
-                    j = x_first[place - place // out_width * out_width]
-                    u = channel * n_position + i * width + j
-                source[q] = _place(active_unit, start, active_offset[row + ONE], u)
+                source[q] = entry[out_active[q]]
             out_active_offset[row + ONE] = m
     return n, m
 
@@ -177,45 +143,36 @@ def _listed(due, summary, into, n):
     return n
 
 
-@njit(**INLINE)
-def _place(units, start, stop, unit):
-    """Where `unit` is among the ascending units[start:stop]; it is there."""
-    low, high = start, stop
-    while high - low > ONE:
-        middle = (low + high) >> ONE
-        if np.uint64(units[middle]) <= unit:
-            low = middle
-        else:
-            high = middle
-    return low
-
-
 @lru_cache(maxsize=64)
 def images(windows: Windows) -> Images:
     """The kernel's form."""
     rows, columns = windows.rows, windows.columns
+    (y, i, y_first), (x, j, x_first) = _axis(rows), _axis(columns)
+    position = y[:, None] * columns.size + x
+    order = np.argsort(position, axis=None, kind="stable")
+    window = (i[:, None] * columns.n_out + j).ravel()[order]
+    first = (y_first[:, None] & x_first).ravel()[order]
+    n_position = rows.size * columns.size
+    bound = np.searchsorted(position.ravel()[order], np.arange(n_position + 1))
     return Images(
-        _axis(rows),
-        _axis(columns),
-        np.uint64(columns.size),
-        np.uint64(rows.size * columns.size),
-        np.uint64(columns.n_out),
+        bound.astype(np.uint64),
+        window.astype(np.uint32),
+        first,
+        np.uint64(n_position),
         np.uint64(rows.n_out * columns.n_out),
     )
 
 
 def most_windows(windows: Windows) -> int:
     """How many windows a position is in, at most."""
-    return int(
-        np.prod([np.diff(axis.bound.astype(np.int64)).max() for axis in images(windows)[:2]])
-    )
+    return int(np.diff(images(windows).bound.astype(np.int64)).max())
 
 
-def _axis(axis: WindowAxis) -> Axis:
-    window, _ = axis.windows(torch.device("cpu"))
-    inside = window >= 0
-    bound = np.concatenate([[0], inside.sum(1).numpy().cumsum()])
+def _axis(axis: WindowAxis) -> tuple[NDArray, NDArray, NDArray]:
+    """Along one axis: each position that is in a window, the window, and whether it is its first inside."""
+    window = axis.windows(torch.device("cpu"))[0].numpy()
+    position, place = np.nonzero(window >= 0)
+    window = window[position, place]
     every = torch.arange(axis.n_out)
     first = every * axis.stride - axis.padding + axis.first_tap(every) * axis.dilation
-    parts = bound, window[inside].numpy(), first.numpy()
-    return Axis(*(np.ascontiguousarray(part.astype(np.uint64)) for part in parts))
+    return position, window, position == first.numpy()[window]

@@ -64,6 +64,7 @@ def max_pool(lists: Lists, shape: Shape, windows: Windows) -> tuple[Lists, Tenso
             np.uint64(end),
             np.empty(n_out, np.uint32),
             np.zeros(n_out, np.uint32),
+            np.empty(n_out, np.int64),
             np.zeros(n_word, np.uint64),
             np.zeros(-(-n_word // 64), np.uint64),
             out,
