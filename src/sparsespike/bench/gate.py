@@ -20,7 +20,7 @@ HEAD_ENTRIES = 2**23
 # Relative error (L2) that rounding explains, with room: 3e-14 and 2e-5 were seen. Peers keep their
 # constants in float32 whatever they are given.
 EXACT, ROUNDED = 1e-10, 1e-4
-# A neuron of a sample counts if no potential of it is nearer than this to where a spike or the band's edge flips.
+# A neuron of a sample counts if no potential of it is nearer than this to where a spike or the band flips.
 MARGIN = {torch.float64: 1e-6, torch.float32: 1e-5}
 # Two planes of bfloat16, the GPU backend's float32, round a weight to 2^-17: there the margin is wider.
 PLANES_ROOM = 3.0
@@ -84,8 +84,8 @@ def compare(
     """What differs, in one line; None if nothing does.
 
     Args:
-        found: spikes (B, T, N_out), gradient at the active inputs, empty where none is wanted, gradient of the
-            weights.
+        found: spikes (B, T, N_out), gradient at the active inputs, empty where none is wanted, gradient of
+            the weights.
         expected: the oracle's, float64.
         sure: (B, N_out) 1 for the neurons that count; the others have no upstream gradient.
         scale: the gradients found are meant to be so many times the expected ones.

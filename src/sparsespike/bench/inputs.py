@@ -98,8 +98,8 @@ def scaled(
         source: where the spikes come from.
         spikes: (B, T, N_in).
         synapses: of the layer.
-        activity: share of the layer's entries that lie within 0.2 of the threshold; beyond 5 %, which is about
-            as many as a band of 0.2 can hold, the band is widened instead of the weights.
+        activity: share of the layer's entries that lie within 0.2 of the threshold; beyond 5 %, about as many
+            as a band of 0.2 can hold, the band is widened instead of the weights.
         draw: of the weights.
 
     Raises:

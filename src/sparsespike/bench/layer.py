@@ -30,8 +30,8 @@ class LayerBench:
     """Options of `sparsespike bench layer`.
 
     Attributes:
-        recipe: take real input: the dataset of this recipe through the initial network up to its second layer,
-            and time that; without it, and without --trained, the layer and mostly its input are synthetic.
+        recipe: take real input: the dataset of this recipe through the initial network up to its second
+            layer, and time that; without it, and without --trained, the layer and its input are synthetic.
         trained: the same with the trained network in this folder of a run.
         data: folder of the datasets.
         connection: of a synthetic layer; None for linear.

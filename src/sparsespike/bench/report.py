@@ -148,8 +148,8 @@ def per_block(case: dict[str, Any], rows: list[Row]) -> list[str]:
         if n
     ]
     return [
-        f"{OURS}, per 64-byte block of weights that its events reach: {', '.join(parts)}; on one core a block "
-        f"takes {ADD_NEAR:g} ns from the second cache"
+        f"{OURS}, per 64-byte block of weights that its events reach: {', '.join(parts)}; "
+        f"a block takes a core {ADD_NEAR:g} ns from the second cache"
     ]
 
 
