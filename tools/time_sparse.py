@@ -3,8 +3,8 @@
     python tools/time_sparse.py [--batch 8] [--repeats 5] [--only neurons] >> results/sparse.jsonl
 
 Prints one JSON line per case: seconds forward (with the loss) and backward, the peak of memory beyond network
-and input, and the activity reached. Each case runs in a process of its own, as freed memory would be used first,
-unseen. Adam's step, which costs with the synapses alone, is timed by itself.
+and input, and the activity reached. Each case runs in a process of its own, as freed memory would be used
+first, unseen. Adam's step, which costs with the synapses alone, is timed by itself.
 """
 
 from __future__ import annotations

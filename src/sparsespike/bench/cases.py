@@ -66,7 +66,7 @@ PRESETS: dict[str, ConvSizes] = {
     "14x14-k5": ConvSizes((32, 14, 14), 64, 5, 2, rate=0.02, active=0.02, activity=0.02),
     "first": ConvSizes((1, 28, 28), 64, 3, 1, rate=0.005, active=0.0, activity=0.005),
     "nmnist": ConvSizes(
-        (2, 34, 34), 32, 3, 1, rate=0.0, active=0.0, activity=0.01, recordings="nmnist-small"
+        (2, 34, 34), 32, 3, 1, rate=0.0, active=0.0, activity=0.006, recordings="nmnist-small"
     ),
 }
 

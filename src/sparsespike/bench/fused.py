@@ -95,7 +95,7 @@ def cut_slope(potential: Tensor, neuron: LIF) -> Tensor:
 def pull_back(
     ctx: Any, spikes: Tensor, weight: Tensor, delta: Tensor, synapses: Synapses
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Gradients of spikes (T, B, *in_shape) and weight, where `ctx` wants them, of delta (T, B, *unit_shape)."""
+    """Gradients of spikes (T, B, *in_shape) and weight, if `ctx` wants them; delta is (T, B, *unit_shape)."""
     need_spikes, need_weight = ctx.needs_input_grad[:2]
     if isinstance(synapses, Conv):
         grad_spikes, grad_weight, _ = torch.ops.aten.convolution_backward(
