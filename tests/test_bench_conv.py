@@ -96,6 +96,7 @@ def test_dense_convolution_equals_the_oracle(name: str, conv: Conv, dtype: torch
     assert fired.shape == grad.shape
     assert torch.equal(fired.detach(), expected.to_dense().detach())
     assert mine.grad is not None
+    assert taken.grad is not None
     assert w.grad is not None
     assert_close(mine.grad, taken.grad, "gradient of the input")
     assert_close(w.grad, layer.connection.weight.grad, "gradient of the weights")
