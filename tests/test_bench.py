@@ -24,6 +24,7 @@ from sparsespike.bench.baselines import (
 )
 from sparsespike.bench.peers import PEERS
 from sparsespike.bench.trial import Refusal
+from sparsespike.descriptions import Linear
 from sparsespike.training.evaluate import load_run
 from sparsespike.training.train import train
 from training import QUICK, Listener
@@ -36,6 +37,9 @@ NEURONS = {
     "no band": ss.LIF(tau_mem=10e-3, dt=1e-3, b_th=math.inf),
 }
 TINY = LayerBench(neurons=12, steps=30, batch_size=4, rate=0.05, repeats=2)
+
+
+LINEAR = Linear(6, 5)
 
 
 def random_layer(n_step: int = 9) -> tuple[Tensor, Tensor]:
@@ -76,12 +80,12 @@ def test_dense_baseline_equals_the_oracle(name: str, neuron: ss.LIF, n_step: int
         weight = weight.abs() + 0.4
     grad = torch.randn(3, n_step, 5, dtype=torch.float64)
     if n_step == 1:
-        fired = DENSE_LAYERS[name](spikes, weight, neuron)
+        fired = DENSE_LAYERS[name](spikes, weight, neuron, LINEAR)
         assert not fired.any()
         return
     expected = oracle(spikes, weight, neuron, grad)
     dense, w = spikes.clone().requires_grad_(), weight.clone().requires_grad_()
-    fired = DENSE_LAYERS[name](dense, w, neuron)
+    fired = DENSE_LAYERS[name](dense, w, neuron, LINEAR)
     fired.backward(grad)
     assert torch.equal(fired.detach(), expected[0])
     assert dense.grad is not None
@@ -90,13 +94,13 @@ def test_dense_baseline_equals_the_oracle(name: str, neuron: ss.LIF, n_step: int
     assert_close(w.grad, expected[2], "gradient of the weights")
 
 
-def test_fused_baseline_gives_the_same_whatever_its_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fused_baseline_gives_the_same_whatever_its_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     spikes, weight = random_layer(40)
     grads = []
-    for chunk in (1, 50, 10**6):
-        monkeypatch.setattr("sparsespike.bench.baselines.CHUNK", chunk)
+    for tile in (1, 4, 10**6):
+        monkeypatch.setattr("sparsespike.bench.fused.TILE", tile)
         w = weight.clone().requires_grad_()
-        fused_dense(spikes, w, NEURONS["paper"]).sum().backward()
+        fused_dense(spikes, w, NEURONS["paper"], LINEAR).sum().backward()
         grads.append(w.grad)
     assert grads[0].any()
     assert torch.equal(grads[0], grads[1])
@@ -133,7 +137,7 @@ def test_dense_activity_equals_the_loss_of_spikes() -> None:
 
 def test_membrane_is_above_threshold_where_it_spikes() -> None:
     spikes, weight = random_layer(40)
-    potential, fired = membrane(spikes, weight, NEURONS["paper"])
+    potential, fired = membrane(spikes, weight, NEURONS["paper"], LINEAR)
     assert fired.any()
     assert torch.equal(potential > 1.0, fired.bool())
 
@@ -141,7 +145,7 @@ def test_membrane_is_above_threshold_where_it_spikes() -> None:
 def test_baseline_refuses_another_reset() -> None:
     neuron = ss.LIF(tau_mem=10e-3, dt=1e-3, reset="zero")
     with pytest.raises(ValueError, match="neuron: expected reset"):
-        fused_dense(*random_layer(), neuron)
+        fused_dense(*random_layer(), neuron, LINEAR)
 
 
 @pytest.mark.parametrize("name", PEERS)
@@ -186,17 +190,19 @@ def test_layer_gate_passes(method: str, b_th: float) -> None:
 
 
 def test_gate_finds_another_neuron(monkeypatch: pytest.MonkeyPatch) -> None:
-    def other_leak(spikes: Tensor, weight: Tensor, neuron: ss.LIF) -> Tensor:
-        return fused_dense(spikes, weight, dataclasses.replace(neuron, tau_mem=4e-3))
+    def other_leak(spikes: Tensor, weight: Tensor, neuron: ss.LIF, synapses: Linear) -> Tensor:
+        other = dataclasses.replace(neuron, tau_mem=4e-3)
+        return fused_dense(spikes, weight, other, synapses)
 
     monkeypatch.setitem(DENSE_LAYERS, "clean-dense", other_leak)
     assert "spikes differ" in (TINY.case().check("clean-dense") or "")
 
 
 def test_gate_finds_another_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
-    def other_slope(spikes: Tensor, weight: Tensor, neuron: ss.LIF) -> Tensor:
+    def other_slope(spikes: Tensor, weight: Tensor, neuron: ss.LIF, synapses: Linear) -> Tensor:
         surrogate = ss.FastSigmoid(99.0)
-        return fused_dense(spikes, weight, dataclasses.replace(neuron, surrogate=surrogate))
+        other = dataclasses.replace(neuron, surrogate=surrogate)
+        return fused_dense(spikes, weight, other, synapses)
 
     monkeypatch.setitem(DENSE_LAYERS, "clean-dense", other_slope)
     assert "gradient of the input: relative error" in (TINY.case().check("clean-dense") or "")
@@ -209,11 +215,13 @@ def test_gate_refuses_a_case_in_which_nothing_happens() -> None:
         silent.check("clean-dense")
 
 
-def test_undecided_samples_do_not_count() -> None:
+def test_undecided_neurons_do_not_count() -> None:
     spikes = ss.Spikes.from_dense(torch.ones(2, 3, 1))
     neuron = ss.LIF(tau_mem=math.inf, dt=1.0)
     with pytest.raises(ValueError, match="found 0 of 2"):
-        gate.decided(spikes, torch.ones(1, 1, dtype=torch.float64), neuron, torch.float64)
+        gate.decided(
+            spikes, torch.ones(1, 1, dtype=torch.float64), neuron, Linear(1, 1), torch.float64
+        )
 
 
 def test_synthetic_case_reaches_the_activity_of_a_trained_layer() -> None:
@@ -265,7 +273,7 @@ def test_step_gate_passes(method: str, recipe: str) -> None:
 
 
 def test_step_gate_finds_another_loss(recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sparsespike.bench.step.dense_activity", lambda spikes, **weights: 0.0)
+    monkeypatch.setattr("sparsespike.bench.dense_net.dense_activity", lambda spikes, **weights: 0.0)
     case = StepBench(recipe=recipe, batch_size=4).case()
     assert "loss: relative error" in (case.check("fused-dense") or "")
 
@@ -325,9 +333,3 @@ def test_what_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Refusal, match="GiB of memory"):
         trial.check_memory("clean-dense", TINY.case())
     trial.check_memory("sparsespike", TINY.case())
-
-
-@pytest.mark.parametrize("kind", [LayerBench, StepBench])
-def test_a_network_that_the_dense_methods_do_not_know_is_refused(kind):
-    with pytest.raises(ValueError, match=r"expected fully connected layers, .* found Conv2d in"):
-        kind(recipe="fashion-mnist-conv", batch_size=2).case()

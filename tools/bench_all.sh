@@ -18,12 +18,19 @@ for run in "$@"; do
     bench layer --threads 1 --trained "$run" --b-th $b_th --repeats 9 --methods $dense
   done
 done
-# A whole step.
+# Convolutions, the first against all; then from 0.1 to 30 % of spikes and active entries; then real recordings.
+for preset in 14x14-k3 14x14-k5 first nmnist; do
+  methods="--methods $dense snntorch spikingjelly"
+  bench layer --threads 1 --connection conv2d --preset $preset --repeats 7 --limit 60 $methods
+done
+bench layer --threads 1 --connection conv2d --curve --repeats 5 --limit 60
+# A whole step, of the paper's network and of one with convolutions.
 bench step --threads 1 --repeats 9
+bench step --threads 1 --recipe fashion-mnist-conv --repeats 3 --limit 120 --methods $dense
 # Two cores against one.
 for threads in 1 2; do
   bench step --threads $threads --methods sparsespike --repeats 40
-  for case in "" "--steps 500" "--neurons 1000"; do
+  for case in "" "--steps 500" "--neurons 1000" "--connection conv2d"; do
     bench layer --threads $threads --methods sparsespike --repeats 40 $case
   done
 done

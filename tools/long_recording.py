@@ -12,6 +12,7 @@ import time
 import torch
 
 import sparsespike as ss
+from sparsespike import descriptions
 from sparsespike.bench.inputs import synthetic
 from sparsespike.bench.report import environment
 from sparsespike.training.metrics import peak_memory
@@ -28,7 +29,9 @@ def main() -> None:
     parser.add_argument("--commit", required=True, help="that this is run with")
     given = parser.parse_args()
     n = given.neurons
-    made = synthetic(given.batch_size, given.steps, n, given.rate, given.rate, given.seed)
+    shares = given.rate, given.rate, given.rate
+    synapses = descriptions.Linear(n, n)
+    made = synthetic(given.batch_size, given.steps, synapses, *shares, given.seed)
     assert isinstance(made.neuron, ss.LIF)
     first, second, last = ss.Linear(n, n), ss.Linear(n, n), ss.Linear(n, 10)
     with torch.no_grad():

@@ -18,9 +18,9 @@ from torch.nn import functional
 
 import sparsespike as ss
 from sparsespike.bench.baselines import DENSE_LAYERS
-from sparsespike.bench.inputs import layers
+from sparsespike.bench.dense import dense
+from sparsespike.bench.dense_net import dense_forward, dense_shape, stages
 from sparsespike.bench.report import environment
-from sparsespike.bench.step import dense_forward, time_first
 from sparsespike.training import recipe as recipes
 
 
@@ -36,7 +36,8 @@ def main() -> None:
     recipe = dataclasses.replace(recipes.load(given.recipe), seed=given.seed)
     train, test = (ss.data.load(recipe.dataset, split) for split in ("train", "test"))
     net = recipe.network(train.about.sensor, train.n_classes)
-    neurons = [layer.neuron for layer in layers(net)]
+    chain = stages(net, train.about.sensor)
+    shape = dense_shape(chain, train.about.sensor)
     weights = [weight.detach().contiguous().requires_grad_() for weight in net.parameters()]
     optimiser = torch.optim.Adam(weights, lr=recipe.lr, betas=(0.9, 0.999), fused=True)
     method = DENSE_LAYERS[given.method]
@@ -46,7 +47,8 @@ def main() -> None:
             dataset, recipe.batch_size, shuffle, given.seed, recipe.steps, recipe.dt
         )
         for spikes, label in loader.batches(epoch):
-            logit, penalty = dense_forward(method, time_first(spikes), weights, neurons, recipe)
+            given_spikes = dense(spikes, shape, torch.float32)
+            logit, penalty = dense_forward(method, given_spikes, chain, weights, recipe)
             yield logit, label, penalty
 
     about = {**environment(), "bench": "train-dense", "commit": given.commit, "seed": given.seed}

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from sparsespike import descriptions
 from sparsespike.bench import measure
 from sparsespike.bench.baselines import clean_dense
 from sparsespike.bench.trial import backend_on
@@ -74,7 +75,8 @@ def trial(method: str, steps: int, neurons: int, device: str) -> None:
         dense = torch.rand(steps, BATCH, neurons, device=device) < SHARE
         spikes = dense.float().transpose(0, 1).requires_grad_()
         del dense
-        clean_dense(spikes, connection.weight, neuron).sum().backward()
+        synapses = descriptions.Linear(neurons, neurons)
+        clean_dense(spikes, connection.weight, neuron, synapses).sum().backward()
         return
     fired = Layer(connection, neuron, backend="gpu")(_random_spikes(steps, neurons, device))
     assert isinstance(fired, Spikes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,8 +11,11 @@ import torch
 from torch import Tensor
 
 from sparsespike import data
-from sparsespike.connections.linear import Linear
+from sparsespike.bench.cases import ConvSizes, recorded
+from sparsespike.bench.dense import Synapses, module_of
+from sparsespike.bench.dense_net import layers
 from sparsespike.data import EventDataset, EventLoader
+from sparsespike.descriptions import Conv, Linear
 from sparsespike.network import Layer, Network
 from sparsespike.neurons.lif import LIF
 from sparsespike.spikes.lists import Lists
@@ -21,6 +25,8 @@ from sparsespike.training.evaluate import load_run
 from sparsespike.training.recipe import Recipe
 
 ACTIVITY_BAND = 0.2
+# Potentials spread around rest: of no width are more than a tenth of them within 0.2 of the threshold.
+WIDEST = 0.05
 TUNED_SAMPLES, TUNED_STEPS = 16, 1000
 
 
@@ -29,59 +35,112 @@ class LayerInput(NamedTuple):
 
     Attributes:
         source: where it comes from.
-        spikes: (B, T, N_in), with the active set of the layer below.
-        weight: (N_out, N_in), float32.
+        spikes: (B, T, N_in), with the active set of the layer below; none active: no gradient is wanted.
+        synapses: of the layer.
+        weight: of the connection, float32.
         neuron: of the layer.
     """
 
     source: str
     spikes: Spikes
+    synapses: Synapses
     weight: Tensor
     neuron: LIF
 
 
 def synthetic(
-    batch_size: int, steps: int, neurons: int, rate: float, activity: float, seed: int
+    batch_size: int,
+    steps: int,
+    synapses: Synapses,
+    rate: float,
+    active: float,
+    activity: float,
+    seed: int,
 ) -> LayerInput:
     """Random spikes, and random weights with a gain that gives a wanted activity.
 
-    As many entries of the input are active as hold a spike, half of them the same, as a neuron that
-    comes near its threshold spikes about every second time.
+    Half of the input's active entries hold a spike, as a neuron that comes near its threshold spikes about
+    every second time.
 
     Args:
         batch_size: B.
         steps: T.
-        neurons: N_in = N_out.
+        synapses: of the layer.
         rate: share of the input's entries that hold a spike.
-        activity: share of the layer's entries that lie within 0.2 of the threshold.
+        active: share of the input's entries that are active; 0 for input whose gradient is not wanted.
+        activity: see `scaled`.
         seed: of spikes and weights.
 
     Raises:
         ValueError: if no gain gives the activity.
     """
     draw = torch.Generator().manual_seed(seed)
-    shape = (batch_size, steps, neurons)
-    total = batch_size * steps * neurons
-    n_spikes = max(2, round(total * rate))
-    fired = torch.unique(torch.randint(total, (n_spikes,), generator=draw))
-    kept = fired[torch.randperm(len(fired), generator=draw)[: n_spikes // 2]]
-    others = torch.randint(total, (n_spikes - len(kept),), generator=draw)
-    active = torch.unique(torch.cat((kept, others)))
-    first = torch.arange(batch_size * steps + 1) * neurons
-    spikes = Spikes(
-        shape,
-        Lists(
-            (fired % neurons).to(torch.int32),
-            torch.searchsorted(fired, first),
-            (active % neurons).to(torch.int32),
-            torch.searchsorted(active, first),
-        ),
-        torch.isin(active, fired, assume_unique=True).float(),
-    )
+    n_in = synapses.n_in
+    total = batch_size * steps * n_in
+    fired, entry, value = _entries(total, rate, draw), None, torch.empty(0)
+    if active:
+        n_kept = min(len(fired), round(total * active / 2))
+        kept = fired[torch.randperm(len(fired), generator=draw)[:n_kept]]
+        entry = torch.unique(torch.cat((kept, _entries(total, active / 2, draw))))
+        value = torch.isin(entry, fired, assume_unique=True).float()
+    lists, _ = Lists.of(fired, entry, (batch_size, steps, n_in))
+    shape = synapses.in_shape if isinstance(synapses, Conv) else (n_in,)
+    spikes = Spikes((batch_size, steps, n_in), lists, value, unit_shape=shape)
+    return scaled(f"synthetic, {rate:.2%} spikes", spikes, synapses, activity, draw)
+
+
+def scaled(
+    source: str, spikes: Spikes, synapses: Synapses, activity: float, draw: torch.Generator
+) -> LayerInput:
+    """Random weights for these spikes, so wide that the layer is as active as wanted.
+
+    Args:
+        source: where the spikes come from.
+        spikes: (B, T, N_in).
+        synapses: of the layer.
+        activity: share of the layer's entries that lie within 0.2 of the threshold; beyond 5 %, about as many
+            as a band of 0.2 can hold, the band is widened instead of the weights.
+        draw: of the weights.
+
+    Raises:
+        ValueError: if no gain gives the activity.
+    """
+    weight = torch.randn(_weight_shape(synapses), generator=draw)
+    weight /= math.prod(weight.shape[1:]) ** 0.5
     neuron = LIF(tau_mem=10e-3, dt=1e-3)
-    weight = torch.randn(neurons, neurons, generator=draw) / neurons**0.5
-    gain = _gain(head(spikes, TUNED_SAMPLES, TUNED_STEPS), weight, neuron, activity)
-    return LayerInput(f"synthetic, {rate:.2%} spikes", spikes, weight * gain, neuron)
+    part = head(spikes, TUNED_SAMPLES, TUNED_STEPS)
+    gain = _gain(part, synapses, weight, neuron, min(activity, WIDEST))
+    weight = weight * gain
+    if activity > WIDEST:
+        neuron = dataclasses.replace(neuron, b_th=_band(part, synapses, weight, neuron, activity))
+    return LayerInput(source, spikes, synapses, weight, neuron)
+
+
+def recordings(
+    sizes: ConvSizes, steps: int, root: Path | None, batch_size: int, seed: int
+) -> LayerInput:
+    """The first layer of a network on real recordings, with random weights.
+
+    Args:
+        sizes: names the dataset and the convolution of its sensor.
+        steps: T, of a millisecond each.
+        root: folder of the datasets.
+        batch_size: B.
+        seed: of the choice of samples, and of the weights.
+
+    Raises:
+        ValueError: if the sensor is another one.
+        ValueError, OSError: if the data cannot be had.
+    """
+    recipe, synapses = recorded(sizes, steps), sizes.synapses()
+    dataset = load_or_sample(recipe, root)
+    spikes, _ = batch(dataset, recipe, batch_size, seed)
+    if spikes.unit_shape != synapses.in_shape:
+        raise ValueError(
+            f"shape: expected that of {dataset.name}, {spikes.unit_shape}, found {synapses.in_shape}"
+        )
+    draw = torch.Generator().manual_seed(seed)
+    return scaled(f"{dataset.name}, random weights", spikes, synapses, sizes.activity, draw)
 
 
 def real(
@@ -112,24 +171,6 @@ def real(
         source = f"{dataset.name}, initial network"
     spikes, _ = batch(dataset, settings, batch_size, seed)
     return _second_layer(net, spikes, source)
-
-
-def layers(net: Network) -> list[Layer]:
-    """The layers of a network, fully connected and with nothing between them, as the dense methods have it.
-
-    Raises:
-        ValueError: naming the first that is something else.
-    """
-    found: list[Layer] = []
-    for i, layer in enumerate(net):
-        part = layer.connection if isinstance(layer, Layer) else layer
-        if not isinstance(layer, Layer) or not isinstance(part, Linear):
-            raise ValueError(
-                f"network: expected fully connected layers, which the dense methods compute, "
-                f"found {type(part).__name__} in place {i + 1}"
-            )
-        found.append(layer)
-    return found
 
 
 def batch(
@@ -168,27 +209,19 @@ def stored(spikes: Spikes, backend: str, device: str) -> Spikes:
 
 def head(spikes: Spikes, n_sample: int, n_step: int) -> Spikes:
     """The first samples and steps of a batch, with their active entries."""
-    part = spikes[:n_sample]
-    n_batch, steps, _ = part.shape
-    n_step = min(n_step, steps)
-    unit, offset, _ = _first_steps(part.unit, part.row(), n_batch, steps, n_step)
-    if not part.n_active:
-        return Spikes((n_batch, n_step, part.shape[2]), Lists(unit, offset), part.value)
-    active = _first_steps(part.active_unit, part.active_row(), n_batch, steps, n_step)
-    return Spikes(
-        (n_batch, n_step, part.shape[2]),
-        Lists(unit, offset, active[0], active[1]),
-        part.value[active[2]],
-    )
+    return spikes[:n_sample, : min(n_step, spikes.shape[1])]
 
 
-def _first_steps(
-    unit: Tensor, row: Tensor, n_batch: int, steps: int, n_step: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Unit and offset lists of the first steps of each sample, and which entries these are."""
-    kept = row % steps < n_step
-    row = torch.div(row[kept], steps, rounding_mode="floor") * n_step + row[kept] % steps
-    return unit[kept], torch.searchsorted(row, torch.arange(n_batch * n_step + 1)), kept
+def _entries(total: int, share: float, draw: torch.Generator) -> Tensor:
+    """About this share of the numbers below `total`, distinct, ascending; two at least are drawn."""
+    n_drawn = max(2, round(-math.log1p(-share) * total))  # some come twice
+    return torch.unique(torch.randint(total, (n_drawn,), generator=draw))
+
+
+def _weight_shape(synapses: Synapses) -> tuple[int, ...]:
+    if isinstance(synapses, Linear):
+        return synapses.n_out, synapses.n_in
+    return synapses.weight_shape
 
 
 def _second_layer(net: Network, spikes: Spikes, source: str) -> LayerInput:
@@ -197,29 +230,35 @@ def _second_layer(net: Network, spikes: Spikes, source: str) -> LayerInput:
     Raises:
         ValueError: if it is not a spiking layer that the dense methods compute as well.
     """
-    first, second = layers(net)[:2]
+    second = layers(net)[1]
     neuron = second.neuron
     if not isinstance(neuron, LIF) or neuron.reset != "subtract":
         raise ValueError(f'layer 2: expected an LIF with reset "subtract", found {neuron}')
+    below = spikes
     with torch.no_grad():
-        below = first(spikes)
-    return LayerInput(source, below, second.connection.weight.detach(), neuron)
+        for module in net:
+            if module is second:
+                break
+            below = module(below)
+        synapses = second.connection(below).terms[0].connection
+    return LayerInput(source, below, synapses, second.connection.weight.detach(), neuron)
 
 
-def _gain(spikes: Spikes, weight: Tensor, neuron: LIF, wanted: float) -> float:
+def _activity(spikes: Spikes, synapses: Synapses, weight: Tensor, neuron: LIF) -> float:
+    """The share of the layer's entries that are active."""
+    layer = Layer(module_of(synapses, weight.dtype), neuron)
+    with torch.no_grad():
+        layer.connection.weight.copy_(weight)
+        fired = layer(spikes)
+    assert isinstance(fired, Spikes)
+    return fired.activity()
+
+
+def _gain(spikes: Spikes, synapses: Synapses, weight: Tensor, neuron: LIF, wanted: float) -> float:
     """The smallest factor of the weights that gives this activity, within 5 %, by bisection."""
     neuron = dataclasses.replace(neuron, b_th=ACTIVITY_BAND)
-    layer = Layer(Linear(weight.shape[1], weight.shape[0]), neuron)
-
-    @torch.no_grad()
-    def activity(gain: float) -> float:
-        layer.connection.weight.copy_(weight * gain)
-        fired = layer(spikes)
-        assert isinstance(fired, Spikes)
-        return fired.activity()
-
     low, high = 0.0, 0.5
-    while activity(high) < wanted:
+    while _activity(spikes, synapses, weight * high, neuron) < wanted:
         low, high = high, high * 1.25
         if high > 1e3:
             raise ValueError(
@@ -227,8 +266,22 @@ def _gain(spikes: Spikes, weight: Tensor, neuron: LIF, wanted: float) -> float:
             )
     for _ in range(40):
         middle = (low + high) / 2
-        reached = activity(middle)
+        reached = _activity(spikes, synapses, weight * middle, neuron)
         if abs(reached / wanted - 1) < 0.05:
+            return middle
+        low, high = (middle, high) if reached < wanted else (low, middle)
+    return high
+
+
+def _band(spikes: Spikes, synapses: Synapses, weight: Tensor, neuron: LIF, wanted: float) -> float:
+    """The half-width that gives this activity, within 2 %, by bisection; the weights stay."""
+    low, high = 0.0, 0.5
+    while _activity(spikes, synapses, weight, dataclasses.replace(neuron, b_th=high)) < wanted:
+        low, high = high, 2 * high
+    for _ in range(40):
+        middle = (low + high) / 2
+        reached = _activity(spikes, synapses, weight, dataclasses.replace(neuron, b_th=middle))
+        if abs(reached / wanted - 1) < 0.02:
             return middle
         low, high = (middle, high) if reached < wanted else (low, middle)
     return high

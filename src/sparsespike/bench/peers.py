@@ -1,5 +1,7 @@
 """The same spiking layer in other libraries, as close to eq. 1-4 as each of them gets.
 
+Products and convolutions are PyTorch's, as theirs are; the neurons are theirs.
+
 Every one is fed its currents by `unbind`, time first; slicing `current[t]` under autograd would
 measure the O(T^2) trap of `baselines.paper_loop` instead of the library. Every one puts a spike
 into the step of the input that caused it, one step earlier than we do: compare `peer[:, :-1]` with
@@ -21,14 +23,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from sparsespike.bench.baselines import DENSE_LAYERS
+from sparsespike.bench.dense import Synapses, current
 from sparsespike.bench.trial import Refusal
 from sparsespike.neurons.lif import LIF
 from sparsespike.neurons.surrogates import FastSigmoid
 
-DenseLayer = Callable[[Tensor, Tensor, LIF], Tensor]
+DenseLayer = Callable[[Tensor, Tensor, LIF, Synapses], Tensor]
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Peer:
     Attributes:
         package: name to install and to ask the version of.
         note: what it computes differently.
-        build: neuron, device -> layer (spikes (B, T, N_in), weight (N_out, N_in), neuron) -> (B, T, N_out).
+        build: neuron, device -> a layer; its arguments and result are those of `baselines.paper_loop`.
         twin: neuron -> the neuron of ours whose spikes and gradients the library computes for it.
         slope: its gradients are so many times its twin's.
     """
@@ -92,10 +94,10 @@ def _snntorch(neuron: LIF, device: str) -> DenseLayer:
         reset_mechanism="subtract",
     ).to(device)
 
-    def layer(spikes: Tensor, weight: Tensor, neuron: LIF) -> Tensor:
-        current = _current(spikes, weight)
-        potential, fired = torch.zeros_like(current[0]), []
-        for current_now in current:
+    def layer(spikes: Tensor, weight: Tensor, neuron: LIF, synapses: Synapses) -> Tensor:
+        given = _current(spikes, weight, synapses)
+        potential, fired = torch.zeros_like(given[0]), []
+        for current_now in given:
             spike, potential = cell(current_now, potential)
             fired.append(spike)
         return torch.stack(fired).transpose(0, 1)
@@ -108,9 +110,9 @@ def _spikingjelly(neuron: LIF, device: str) -> DenseLayer:
     if device == "cuda":
         _need_kernels("LIFNode")
 
-    def layer(spikes: Tensor, weight: Tensor, neuron: LIF) -> Tensor:
+    def layer(spikes: Tensor, weight: Tensor, neuron: LIF, synapses: Synapses) -> Tensor:
         node.reset()
-        return node(functional.linear(spikes.transpose(0, 1), weight)).transpose(0, 1)
+        return node(current(spikes.transpose(0, 1), weight, synapses)).transpose(0, 1)
 
     return layer
 
@@ -118,9 +120,9 @@ def _spikingjelly(neuron: LIF, device: str) -> DenseLayer:
 def _spikingjelly_loop(neuron: LIF, device: str) -> DenseLayer:
     node = _spikingjelly_node(neuron, "s")
 
-    def layer(spikes: Tensor, weight: Tensor, neuron: LIF) -> Tensor:
+    def layer(spikes: Tensor, weight: Tensor, neuron: LIF, synapses: Synapses) -> Tensor:
         node.reset()
-        fired = [node(current_now) for current_now in _current(spikes, weight)]
+        fired = [node(current_now) for current_now in _current(spikes, weight, synapses)]
         return torch.stack(fired).transpose(0, 1)
 
     return layer
@@ -168,11 +170,11 @@ def _norse(neuron: LIF, device: str) -> DenseLayer:
     )
     cell = library.LIFBoxCell(parameters, dt=neuron.dt)
 
-    def layer(spikes: Tensor, weight: Tensor, neuron: LIF) -> Tensor:
+    def layer(spikes: Tensor, weight: Tensor, neuron: LIF, synapses: Synapses) -> Tensor:
         # Its Euler step multiplies the input by dt / tau, here 1 - alpha.
-        current = _current(spikes, weight / (1.0 - neuron.alpha))
-        state, fired = box.LIFBoxFeedForwardState(v=torch.zeros_like(current[0])), []
-        for current_now in current:
+        given = _current(spikes, weight / (1.0 - neuron.alpha), synapses)
+        state, fired = box.LIFBoxFeedForwardState(v=torch.zeros_like(given[0])), []
+        for current_now in given:
             spike, state = cell(current_now, state)
             fired.append(spike)
         return torch.stack(fired).transpose(0, 1)
@@ -232,8 +234,8 @@ def _import(module: str) -> Any:
         return importlib.import_module(module)
 
 
-def _current(spikes: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
-    return functional.linear(spikes.transpose(0, 1), weight).unbind(0)
+def _current(spikes: Tensor, weight: Tensor, synapses: Synapses) -> tuple[Tensor, ...]:
+    return current(spikes.transpose(0, 1), weight, synapses).unbind(0)
 
 
 def _beta(neuron: LIF) -> float:

@@ -16,7 +16,9 @@ import torch
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from sparsespike.backends.cpu.plan import ADD_NEAR
 from sparsespike.bench.runner import Row
+from sparsespike.bench.trial import OURS
 
 # Phases of the table; the others are in the JSON lines.
 SHOWN = ("forward", "backward")
@@ -123,12 +125,32 @@ def remarks(rows: list[Row]) -> list[str]:
 def headline(case: dict[str, Any]) -> str:
     """The case in one line: what it is and how active it was."""
     sizes = case.get("sizes") or [case["n_in"], case["neurons"]]
+    connection = case.get("connection", "Linear")
+    named = "" if connection == "Linear" else f"{connection}, "
     activity = case["activity"] if isinstance(case["activity"], list) else [case["activity"]]
     return (
-        f"{case['source']}: B = {case['batch_size']}, T = {case['steps']}, "
+        f"{case['source']}: {named}B = {case['batch_size']}, T = {case['steps']}, "
         f"{'-'.join(map(str, sizes))} units, input rate {case['input_rate']:.2%}, "
         f"activity {' '.join(f'{share:.2%}' for share in activity)}"
     )
+
+
+def per_block(case: dict[str, Any], rows: list[Row]) -> list[str]:
+    """One line: sparsespike's time per block of weights that the events of a layer reach (`blocks.py`)."""
+    blocks = case.get("blocks")
+    ours = next((row for row in rows if row.method == OURS and row.ms), None)
+    if blocks is None or ours is None:
+        return []
+    threads = torch.get_num_threads()
+    parts = [
+        f"{phase} {ours.ms[phase]['median'] * 1e6 * threads / n:.3g} ns a block ({n:,})"
+        for phase, n in blocks.items()
+        if n
+    ]
+    return [
+        f"{OURS}, per 64-byte block of weights that its events reach: {', '.join(parts)}; "
+        f"a block takes a core {ADD_NEAR:g} ns from the second cache"
+    ]
 
 
 def _spread(taken: dict[str, float] | None) -> str:

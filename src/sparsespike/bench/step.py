@@ -1,9 +1,9 @@
-"""`sparsespike bench step`: a whole training step of a network with two hidden layers.
+"""`sparsespike bench step`: a whole training step of a recipe's network, fully connected or convolutional.
 
 Forward with the loss and its regularisers, backward, Adam: as `sparsespike train` does them. All
 methods start from the same weights on the same batch, and the learning rate is zero, so that every
 repeat of every method sees the same spikes. The dense methods are handed their input dense, time
-first in memory: making it so is not counted against them.
+first and channels last in memory: making it so is not counted against them.
 """
 
 from __future__ import annotations
@@ -24,15 +24,21 @@ from torch.nn import functional
 from sparsespike import losses
 from sparsespike.backends import use_backend
 from sparsespike.bench import inputs
-from sparsespike.bench.baselines import dense_activity, dense_readout
-from sparsespike.bench.gate import EXACT, HEAD_SAMPLES, HEAD_STEPS, relative_error
-from sparsespike.bench.layer import LayerCase
+from sparsespike.bench.dense import dense
+from sparsespike.bench.dense_net import (
+    Stage,
+    dense_forward,
+    dense_shape,
+    layers,
+    penalty_weights,
+    stages,
+)
+from sparsespike.bench.gate import EXACT, HEAD_STEPS, head_samples, relative_error
+from sparsespike.bench.layer_case import LayerCase
 from sparsespike.bench.peers import PEERS, DenseLayer, layer_of
 from sparsespike.bench.trial import OURS, Device, Method, Trial, backend_on
-from sparsespike.network import Network
+from sparsespike.network import Layer, Network
 from sparsespike.neurons.lif import LIF
-from sparsespike.neurons.neuron import Neuron
-from sparsespike.neurons.readout import Readout
 from sparsespike.spikes.spikes import Spikes
 from sparsespike.training import recipe as recipes
 from sparsespike.training.evaluate import load_run
@@ -48,7 +54,7 @@ class StepBench:
             machine, the embedded sample of it is taken.
         trained: instead of the recipe's initial network, the trained one in this folder of a run.
         data: folder of the datasets.
-        neurons: units of each hidden layer, >= 1; None for the recipe's.
+        neurons: units of each hidden layer, fully connected, >= 1; None for the recipe's.
         batch_size: samples, >= 1; None for the recipe's.
         b_th: half-width of the active band, > 0; None for the recipe's.
         device: where the methods compute.
@@ -97,6 +103,10 @@ class StepBench:
             source = f"trained {about['epoch']} epochs"
         changed: dict[str, Any] = {"seed": self.seed}
         if self.neurons is not None:
+            if recipe.layers:
+                raise ValueError(
+                    f"neurons: expected none with a recipe of layers, found {self.neurons}"
+                )
             changed["hidden"] = (self.neurons,) * len(recipe.hidden)
         if self.batch_size is not None:
             changed["batch_size"] = self.batch_size
@@ -108,7 +118,7 @@ class StepBench:
         dataset = inputs.load_or_sample(recipe, self.data)
         spikes, label = inputs.batch(dataset, recipe, recipe.batch_size, self.seed)
         net = recipe.network(dataset.about.sensor, dataset.n_classes) if net is None else net
-        inputs.layers(net)  # refuses what the dense methods do not know
+        layers(net)  # refuses what the dense methods do not know
         where = self.device, backend_on(self.device)
         named = f"{dataset.name}, {source}"
         return StepCase(named, len(dataset), recipe, net, spikes, label, *where)
@@ -147,7 +157,7 @@ class StepCase:
             "source": self.source,
             "batch_size": n_batch,
             "steps": n_step,
-            "sizes": [n_in, *(len(weight) for weight in self.net.parameters())],
+            "sizes": [n_in, *self._sizes],
             "steps_per_epoch": math.ceil(self.n_train / n_batch),
             "recipe": self.recipe.to_dict(),
             "input_rate": self.spikes.rate(),
@@ -157,14 +167,15 @@ class StepCase:
 
     def head(self) -> StepCase:
         """See `Case`: the first samples and steps."""
-        n_sample = min(HEAD_SAMPLES, len(self.spikes))
+        n_batch, n_step, n_in = self.spikes.shape
+        n_sample = head_samples(n_batch, n_step, n_in + sum(self._sizes))
         spikes = inputs.head(self.spikes, n_sample, HEAD_STEPS)
         return dataclasses.replace(self, spikes=spikes, label=self.label[:n_sample])
 
     def n_entries(self) -> int:
         """See `Case`."""
         n_batch, n_step, n_in = self.spikes.shape
-        return n_batch * n_step * (n_in + sum(len(weight) for weight in self.net.parameters()))
+        return n_batch * n_step * (n_in + sum(self._sizes))
 
     def trial(self, method: str) -> Trial:
         """See `Case`: phases "forward", which gives the loss, "backward" and "update"."""
@@ -214,16 +225,23 @@ class StepCase:
         return Trial(_phases(forward, weights), [*weights, label, *spikes.storage])
 
     def _first_layer(self) -> LayerCase:
+        """The first layer, with every entry of its input active."""
         draw = torch.Generator().manual_seed(self.recipe.seed + 1)
-        weight = next(iter(self.net.parameters())).detach()
-        n_batch, n_step, _ = self.spikes.shape
+        below, first = self.spikes, layers(self.net)[0]
+        for module in self.net:
+            if module is first:
+                break
+            below = module(below)
+        synapses = first.connection(below).terms[0].connection
+        n_batch, n_step, _ = below.shape
         return LayerCase(
             self.source,
-            Spikes.from_dense(self.spikes.to_dense().flatten(2).requires_grad_()),
-            weight,
+            Spikes.from_dense(below.to_dense().detach().requires_grad_()),
+            synapses,
+            first.connection.weight.detach(),
             self._lif,
             torch.randn(n_batch, n_step, generator=draw),
-            torch.randn(n_batch, len(weight), generator=draw),
+            torch.randn(n_batch, synapses.n_out, generator=draw),
             self.device,
             self.backend,
         )
@@ -239,69 +257,33 @@ class StepCase:
 
         def forward(_: None) -> Tensor:
             logit, penalty = dense_forward(
-                layer, self._dense_spikes, weights, self._neurons, self.recipe
+                layer, self._dense_spikes, self._stages, weights, self.recipe
             )
             return functional.cross_entropy(logit, label) + penalty
 
         return Trial(_phases(forward, weights), [*weights, label, self._dense_spikes])
 
+    @cached_property
+    def _stages(self) -> list[Stage]:
+        # Of a copy in float32: what is read off are sizes.
+        return stages(copy.deepcopy(self.net).float(), self.spikes.unit_shape)
+
     @property
-    def _neurons(self) -> list[Neuron]:
-        return [layer.neuron for layer in inputs.layers(self.net)]
+    def _sizes(self) -> list[int]:
+        """Neurons of every layer."""
+        return [stage.synapses.n_out for stage in self._stages if stage.synapses is not None]
 
     @property
     def _lif(self) -> LIF:
         """Of the hidden layers, which are all the same."""
-        neuron = self._neurons[0]
+        neuron = next(module for module in self.net if isinstance(module, Layer)).neuron
         assert isinstance(neuron, LIF)
         return neuron
 
     @cached_property
     def _dense_spikes(self) -> Tensor:
-        spikes = time_first(self.spikes.to(next(self.net.parameters()).dtype))
-        return spikes.to(self.device)
-
-
-def dense_forward(
-    layer: DenseLayer,
-    spikes: Tensor,
-    weights: Sequence[Tensor],
-    neurons: Sequence[Neuron],
-    recipe: Recipe,
-) -> tuple[Tensor, Tensor]:
-    """A network by a dense method.
-
-    Args:
-        layer: of `baselines`, computes the spiking layers.
-        spikes: (B, T, N_in).
-        weights: (N_out, N_in) of every layer.
-        neurons: of every layer, the last a `Readout`.
-        recipe: gives `reduce` and the weights of the penalties.
-
-    Returns:
-        (logits (B, C), the sum of the layers' activity penalties).
-    """
-    penalty = spikes.new_zeros(())
-    for weight, neuron in zip(weights[:-1], neurons, strict=False):
-        assert isinstance(neuron, LIF)
-        spikes = layer(spikes, weight, neuron)
-        penalty = penalty + dense_activity(spikes, **penalty_weights(recipe))
-    assert isinstance(neurons[-1], Readout)
-    return losses.logits(dense_readout(spikes, weights[-1], neurons[-1]), recipe.reduce), penalty
-
-
-def penalty_weights(recipe: Recipe) -> dict[str, float]:
-    """The arguments of `losses.activity` that a recipe sets."""
-    return {
-        "upper": recipe.activity_upper,
-        "upper_weight": recipe.activity_upper_weight,
-        "lower_weight": recipe.activity_lower_weight,
-    }
-
-
-def time_first(spikes: Spikes) -> Tensor:
-    """(B, T, N) of 0 and 1, time first in memory."""
-    return spikes.to_dense().flatten(2).transpose(0, 1).contiguous().transpose(0, 1)
+        shape = dense_shape(self._stages, self.spikes.unit_shape)
+        return dense(self.spikes, shape, next(self.net.parameters()).dtype, self.device)
 
 
 def _phases(

@@ -21,6 +21,7 @@ from rich.table import Table
 
 from sparsespike.backends.gpu import plan
 from sparsespike.bench import measure
+from sparsespike.bench.crossing import crossing
 from sparsespike.connections.linear import Linear
 from sparsespike.network import Layer
 from sparsespike.neurons.lif import LIF
@@ -136,30 +137,6 @@ def break_even(timings: Iterable[Timing]) -> Limits:
         }
         for name, ratio in kinds.items()
     }
-
-
-def crossing(share: list[float], ratio: list[float]) -> float:
-    """The share at which the ratio of the sparse form's time to the dense one's first reaches 1.
-
-    Between two shares both are taken to be straight in their logarithms.
-
-    Args:
-        share: ascending, > 0.
-        ratio: sparse time over dense time, > 0.
-
-    Returns:
-        0 if the sparse form loses everywhere from the first share on, the last share if it never loses: what
-        lies beyond was not measured.
-    """
-    for i, (here, times) in enumerate(zip(share, ratio, strict=True)):
-        if times < 1:
-            continue
-        if i == 0:
-            return 0.0
-        before, won = math.log(share[i - 1]), math.log(ratio[i - 1])
-        part = -won / (math.log(times) - won)
-        return float(f"{math.exp(before + part * (math.log(here) - before)):.3g}")
-    return share[-1]
 
 
 def write(found: dict[str, Limits]) -> Path:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import torch
 
 from sparsespike.bench import measure
-from sparsespike.bench.trial import Bench, Refusal
+from sparsespike.bench.trial import FASTEST, Bench, Refusal
 
 # Seconds for starting Python, importing torch and building the case, beside the method's own.
 STARTING_S = 60.0
@@ -122,6 +122,8 @@ def _serve() -> None:
     """Measures memory, then times a turn at every line that comes."""
     bench, method, threads = pickle.load(sys.stdin.buffer)
     torch.set_num_threads(threads)
+    if method == FASTEST:
+        measure.keep_heap()
     trial = bench.case().trial(method)
     measure.run(trial.phases)  # loads kernels; which ones depends on the whole of the case
     measure.wait(bench.device)

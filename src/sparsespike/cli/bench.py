@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sparsespike.cli.command import add_command, add_json, add_threads, print_json, print_table
 from sparsespike.cli.options import add_options, given
 
+if TYPE_CHECKING:
+    from sparsespike.bench import LayerBench
+    from sparsespike.bench.runner import Row
+
 
 def add_bench(commands: Any, argv: list[str]) -> None:
     """Adds the command; `argv` only to know whether it is the one called, for its options cost an import."""
-    epilog = "examples:\n  sparsespike bench layer\n  sparsespike bench step --json\n  sparsespike bench gpu"
+    epilog = (
+        "examples:\n  sparsespike bench layer\n  sparsespike bench layer --connection conv2d --preset first\n"
+        "  sparsespike bench step --recipe fashion-mnist-conv --json\n  sparsespike bench gpu"
+    )
     bench = add_command(commands, "bench", "time a layer or a training step", None, epilog)
     actions = bench.add_subparsers(
         title="commands", dest="action", metavar="COMMAND", required=True
@@ -38,6 +45,9 @@ def _bench(parsed: argparse.Namespace) -> None:
     from sparsespike.bench import report, runner
 
     bench = parsed.kind(**given(parsed.kind, parsed))
+    if getattr(bench, "curve", False):
+        _bench_curve(parsed, bench)
+        return
     about = {"bench": parsed.action, **report.environment(bench.device), "seed": bench.seed}
     about["case"], rows = runner.run(bench, Console(stderr=True, highlight=False))
     report.append(bench.out / f"bench-{parsed.action}.jsonl", about, rows)
@@ -45,8 +55,42 @@ def _bench(parsed: argparse.Namespace) -> None:
         print_json({**about, "rows": [dataclasses.asdict(row) for row in rows]})
     else:
         print_table(report.table(report.headline(about["case"]), report.caption(about), rows))
-        for line in report.remarks(rows):
+        for line in (*report.remarks(rows), *report.per_block(about["case"], rows)):
             print(line)
+    _refuse_wrong(rows)
+
+
+def _bench_curve(parsed: argparse.Namespace, bench: LayerBench) -> None:
+    from rich.console import Console
+
+    from sparsespike.bench import curve, report, runner
+
+    about = {"bench": "layer", **report.environment(bench.device), "seed": bench.seed}
+    points: list[curve.Point] = []
+    for share, one in curve.benches(bench):
+        case, rows = runner.run(one, Console(stderr=True, highlight=False))
+        report.append(bench.out / "bench-layer.jsonl", {**about, "case": case}, rows)
+        points.append(curve.Point(share, case, rows))
+    if parsed.json:
+        found = [
+            {
+                "share": point.share,
+                "case": point.case,
+                "rows": [dataclasses.asdict(row) for row in point.rows],
+            }
+            for point in points
+        ]
+        print_json({**about, "break_even": curve.break_even(points), "points": found})
+    else:
+        title = f"{points[-1].case['connection']}, B = {points[-1].case['batch_size']}"
+        print_table(curve.table(title, report.caption(about), points))
+        for line in curve.told(points):
+            print(line)
+    _refuse_wrong([row for point in points for row in point.rows])
+
+
+def _refuse_wrong(rows: list[Row]) -> None:
+    """Raises a ValueError that names the methods whose gate failed."""
     wrong = [f"{row.method}: {row.reason}" for row in rows if row.status == "wrong"]
     if wrong:
         raise ValueError(f"the gate failed, not timed: {'; '.join(wrong)}")
