@@ -113,7 +113,7 @@ def forward(
                     if seen[window] != now:  # units ascend: this is the first
                         seen[window] = now
                         peak[window] = unit[k]
-                        _mark(due, summary, window)
+                        mark(due, summary, window)
         n = _listed(due, summary, out_unit, n)
         out_offset[row + ONE] = n
         if len(active_offset):
@@ -133,7 +133,7 @@ def forward(
                         else:
                             found = y_first[y_window[a]] == i and x_first[x_window[b]] == j
                         if found:
-                            _mark(due, summary, window)
+                            mark(due, summary, window)
             m_before = m
             m = _listed(due, summary, out_active, m)
             # Which entry each listed window's peak is: looked up among this row's, which ascend.
@@ -153,7 +153,8 @@ def forward(
 
 
 @njit(**INLINE)
-def _mark(due, summary, window):
+def mark(due, summary, window):
+    """The window is due."""
     word = window >> SIX
     due[word] |= ONE << (window & LOW)
     summary[word >> SIX] |= ONE << (word & LOW)
