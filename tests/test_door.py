@@ -17,6 +17,7 @@ import sparsespike as ss
 TOOL = Path(__file__).parents[1] / "tools" / "fuzz_door.py"
 
 
+@pytest.mark.timeout(480)  # three sorts of connections, compiled
 def test_generated_parameters_and_lists_are_refused_by_name_or_right():
     """A part of what `tools/fuzz_door.py` tries; in a process of its own, since its guard pages kill."""
     command = [sys.executable, "-W", "ignore", str(TOOL), "--cases", "400", "--seed", "1"]

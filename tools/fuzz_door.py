@@ -3,8 +3,9 @@
     python tools/fuzz_door.py [--cases 10000] [--seed 0] [--no-guard]
 
 Every array that a kernel may read ends where a page without access begins (Linux), so that a read or write
-one entry beyond it kills the process. A case is *refused* if a ValueError names what is wrong, and *right* if
-output and gradients equal the dense backend's. Anything else ends the run with exit code 1.
+one entry beyond it kills the process. Connections are `Linear`, `Conv2d` and `SparseLinear`, spikes plain or
+graded. A case is *refused* if a ValueError names what is wrong, and *right* if output and gradients equal the
+dense backend's. Anything else ends the run with exit code 1.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from sparsespike.spikes.lists import Lists
 PAGE = mmap.PAGESIZE
 NAMES = ("weight", "bias", "spikes", "unit", "offset", "active_unit", "active_offset", "value")
 N_IN, N_OUT = 9, 5
+SIDE = 3  # N_IN units as an image
 PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS = 3, 0x22
 
 
@@ -87,7 +89,9 @@ def shape_of(draw: np.random.Generator, right: tuple[int, ...]) -> tuple[int, ..
     others = [(1,), (), (0,), (*right, 1), right[::-1], tuple(n + 1 for n in right)]
     others += [tuple(n - (i == k) for i, n in enumerate(right)) for k in range(len(right))]
     others += [tuple(n + (i == k) for i, n in enumerate(right)) for k in range(len(right))]
-    others += [(right[0] * 3, *right[1:]), (1,) * len(right), tuple(100 * n for n in right)]
+    others += [(right[0] * 3, *right[1:]), (1,) * len(right)]
+    if len(right) < 3:
+        others.append(tuple(100 * n for n in right))
     return others[draw.integers(len(others))]
 
 
@@ -126,10 +130,16 @@ def parameter_of(
 
 def spikes_of(draw: np.random.Generator, guard: Guarded | Plain, dtype: torch.dtype) -> ss.Spikes:
     """An input, now and then with lists of wrong lengths, dtypes or strides."""
-    n_in = N_IN if draw.random() < 0.85 else int(draw.integers(1, 14))
-    dense = torch.from_numpy(draw.random((3, 6, n_in)) < 0.3).to(dtype)
-    active = torch.from_numpy(draw.random((3, 6, n_in)) < 0.3) if draw.random() < 0.5 else None
+    shape, pool = (1, SIDE, SIDE), None
+    if draw.random() < 0.15:
+        shape = (int(draw.integers(1, 14)),)
+    elif draw.random() < 0.4:  # graded
+        shape = 1, 2 * SIDE, 2 * SIDE
+        pool = ss.AvgPool2d(2) if draw.random() < 0.5 else ss.SumPool2d(3, 2, 1)
+    dense = torch.from_numpy(draw.random((3, 6, *shape)) < 0.3).to(dtype)
+    active = torch.from_numpy(draw.random(dense.shape) < 0.3) if draw.random() < 0.5 else None
     spikes = ss.Spikes.from_dense(dense, active=active)
+    spikes = spikes if pool is None else pool(spikes)
     parts = {name: guard.copy(part) for name, part in spikes.lists._asdict().items()}
     value = guard.copy(spikes.value)
     if draw.random() < 0.15:
@@ -169,6 +179,19 @@ def outcome(layer: nn.Module, spikes: ss.Spikes, backend: str) -> dict[str, Tens
     return found  # pyright: ignore[reportReturnType]
 
 
+def connection_of(
+    draw: np.random.Generator, bias: bool, dtype: torch.dtype
+) -> ss.Linear | ss.Conv2d | ss.SparseLinear:
+    """A layer's connection, of any kind; in float32 a `Linear`, so that fewer sorts are compiled."""
+    kind = draw.integers(3)
+    if kind == 0 or dtype == torch.float32:
+        return ss.Linear(N_IN, N_OUT, bias, dtype=dtype)
+    if kind == 1:
+        return ss.Conv2d(1, N_OUT, 2, padding=int(draw.integers(2)), bias=bias, dtype=dtype)
+    index = torch.from_numpy(np.argwhere(draw.random((N_OUT, N_IN)) < 0.5)).t()
+    return ss.SparseLinear(N_IN, N_OUT, index, bias, dtype=dtype)
+
+
 def one(draw: np.random.Generator, guard: Guarded | Plain) -> str:
     """Tries one case; says what became of it.
 
@@ -178,9 +201,9 @@ def one(draw: np.random.Generator, guard: Guarded | Plain) -> str:
     dtype = torch.float64 if draw.random() < 0.7 else torch.float32
     bias = draw.random() < 0.5
     neuron = ss.Readout(4.0, 1.0) if draw.random() < 0.4 else ss.LIF(4.0, 1.0, b_th=0.5)
-    layer = ss.Layer(ss.Linear(N_IN, N_OUT, bias, dtype=dtype), neuron)
+    layer = ss.Layer(connection_of(draw, bias, dtype), neuron)
     connection, changed = layer.connection, []
-    for name, right in (("weight", (N_OUT, N_IN)), ("bias", (N_OUT,))):
+    for name, right in (("weight", tuple(connection.weight.shape)), ("bias", (N_OUT,))):
         if draw.random() < 0.7 and (name == "weight" or bias):
             tensor = parameter_of(draw, right, guard, dtype)
             grad = tensor.dtype.is_floating_point and not isinstance(tensor, Odd)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sparsespike.connections.dropout import Dropout
     from sparsespike.connections.flatten import Flatten
     from sparsespike.connections.linear import Linear
-    from sparsespike.connections.pool import MaxPool2d
+    from sparsespike.connections.pool import AvgPool2d, MaxPool2d, SumPool2d
     from sparsespike.connections.sparse import SparseLinear
     from sparsespike.network import Layer, Network
     from sparsespike.neurons.lif import LIF
@@ -43,6 +43,7 @@ __version__ = "0.1.0"
 __all__ = [
     "LIF",
     "ATan",
+    "AvgPool2d",
     "Boxcar",
     "Conv1d",
     "Conv2d",
@@ -61,6 +62,7 @@ __all__ = [
     "SilenceWarning",
     "SparseLinear",
     "Spikes",
+    "SumPool2d",
     "Surrogate",
     "Triangle",
     "data",
@@ -79,7 +81,7 @@ _HOMES = {
     "Dropout": "connections.dropout",
     "Flatten": "connections.flatten",
     "Linear": "connections.linear",
-    "MaxPool2d": "connections.pool",
+    **dict.fromkeys(("AvgPool2d", "MaxPool2d", "SumPool2d"), "connections.pool"),
     "SparseLinear": "connections.sparse",
     "SilenceWarning": "neurons.silence",
     "LIF": "neurons.lif",

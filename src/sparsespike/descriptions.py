@@ -239,7 +239,7 @@ class Term(NamedTuple):
     """What one connection brings to a layer: some spikes, through some parameters.
 
     Attributes:
-        spikes: (B, T, n_in).
+        spikes: (B, T, n_in), of scale 1: a connection takes theirs into its weight.
         connection: how they become currents.
         parameter: the connection's tensors, in the order that its kernels know: weight, bias if any.
     """
@@ -276,6 +276,10 @@ class Term(NamedTuple):
         if n_value and value.dtype is not dtype:
             raise ValueError(
                 f"spikes: expected values in the weights' {dtype}, found {value.dtype}"
+            )
+        if spikes.scale != 1.0:
+            raise ValueError(
+                f"spikes: expected their scale in the weight, and 1 here, found {spikes.scale:g}"
             )
         spikes.storage.check(spikes.shape, n_value)
 

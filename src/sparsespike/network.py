@@ -142,8 +142,8 @@ class Network(nn.Sequential):
     """Layers in a row; the last one is usually a `Readout`.
 
     Args:
-        layers: one or more `Layer`s, `MaxPool2d`, `Flatten` and `Dropout` between them, or modules of one's
-            own from `Spikes` to `Spikes`.
+        layers: one or more `Layer`s, pools, `Flatten` and `Dropout` between them, or modules of one's own
+            from `Spikes` to `Spikes`.
 
     Raises:
         ValueError: if there is none, or the sizes of neighbours do not match.
@@ -184,7 +184,7 @@ class Network(nn.Sequential):
         Args:
             spikes: (B, T, N_in).
             return_spikes: also return the `Spikes` of every spiking layer, and of every module of one's own
-                that gives some, in order. What `MaxPool2d`, `Flatten` and `Dropout` hand on are the spikes
+                that gives some, in order. What pools, `Flatten` and `Dropout` hand on are the spikes
                 of the layer below, and not listed again.
 
         Returns:

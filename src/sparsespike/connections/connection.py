@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import zlib
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
+from sparsespike import descriptions
 from sparsespike.connections.current import Current
+from sparsespike.descriptions import Term
 from sparsespike.ops.module import Module
 from sparsespike.spikes.spikes import Spikes
 
@@ -105,6 +108,17 @@ class Connection(Module):
             n_bias = weight.shape[0] if n_bias is None else n_bias
             bias = bias.expand(n_bias)  # shared by all, as PyTorch's layers take it
         return weight, bias
+
+
+def term_of(
+    spikes: Spikes, connection: descriptions.Connection, parameter: tuple[Tensor, ...]
+) -> Term:
+    """The term of these; what scales the spikes multiplies the weight, and no bias."""
+    weight, *bias = parameter
+    # What is not floating is refused as it is.
+    if spikes.scale != 1.0 and weight.is_floating_point():
+        spikes, parameter = replace(spikes, scale=1.0), (weight * spikes.scale, *bias)
+    return Term(spikes, connection, parameter)
 
 
 def check_spikes(spikes: object) -> None:

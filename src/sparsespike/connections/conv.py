@@ -8,9 +8,8 @@ from typing import Any
 import torch
 
 from sparsespike import descriptions
-from sparsespike.connections.connection import Connection, check_spikes
+from sparsespike.connections.connection import Connection, check_spikes, term_of
 from sparsespike.connections.current import Current
-from sparsespike.descriptions import Term
 from sparsespike.ops.uncompiled import uncompiled
 from sparsespike.spikes.arguments import Sizes, integer, sizes
 from sparsespike.spikes.spikes import Spikes
@@ -112,7 +111,7 @@ class _Conv(Connection):
             )
         if self.n_dim == 1:
             weight = weight.unsqueeze(2)
-        return Current((Term(spikes, connection, (weight, *bias)),))
+        return Current((term_of(spikes, connection, (weight, *bias)),))
 
     def extra_repr(self) -> str:
         """Sizes, as shown by `print`."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 
 from sparsespike import descriptions
-from sparsespike.connections.connection import Connection, check_spikes
+from sparsespike.connections.connection import Connection, check_spikes, term_of
 from sparsespike.connections.current import Current
-from sparsespike.descriptions import Term
 from sparsespike.ops.uncompiled import uncompiled
 from sparsespike.spikes.arguments import integer
 from sparsespike.spikes.spikes import Spikes
@@ -68,7 +67,7 @@ class Linear(Connection):
         n_out, n_in = parameter[0].shape
         if spikes.shape[2] != n_in:
             raise ValueError(f"spikes: expected {n_in} units, found {spikes.shape[2]}")
-        return Current((Term(spikes, descriptions.Linear(n_in, n_out), parameter),))
+        return Current((term_of(spikes, descriptions.Linear(n_in, n_out), parameter),))
 
     def extra_repr(self) -> str:
         """Sizes, as shown by `print`."""

@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 
 from sparsespike import descriptions
-from sparsespike.connections.connection import Connection, check_spikes
+from sparsespike.connections.connection import Connection, check_spikes, term_of
 from sparsespike.connections.current import Current
 from sparsespike.connections.linear import Linear
-from sparsespike.descriptions import Term
 from sparsespike.ops.uncompiled import uncompiled
 from sparsespike.spikes.arguments import described, integer
 from sparsespike.spikes.spikes import Spikes
@@ -179,7 +178,7 @@ class SparseLinear(Connection):
         parameter = self._parameters_now(1, "(n_synapses,)", self.n_out)
         if spikes.shape[2] != self.n_in:
             raise ValueError(f"spikes: expected {self.n_in} units, found {spikes.shape[2]}")
-        return Current((Term(spikes, self._described(), parameter),))
+        return Current((term_of(spikes, self._described(), parameter),))
 
     def to_sparse(self) -> Tensor:
         """(n_out, n_in) sparse COO tensor, coalesced; differentiable."""

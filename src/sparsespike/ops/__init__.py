@@ -1,13 +1,13 @@
 """What autograd sees: one function per fused computation, forward and backward.
 
-`run` is a layer's call, `count` sums spikes over time, `max_pool` pools them, `dense_current` is for looking,
-`unit_shape_of` for how its neurons are laid out.
+`run` is a layer's call, `count` sums spikes over time, `max_pool` and `sum_pool` pool them, `dense_current`
+is for looking, `unit_shape_of` for how its neurons are laid out.
 """
 
 from __future__ import annotations
 
 from sparsespike.ops.counts import count
 from sparsespike.ops.layers import dense_current, run, unit_shape_of
-from sparsespike.ops.pools import max_pool
+from sparsespike.ops.pools import max_pool, sum_pool
 
-__all__ = ["count", "dense_current", "max_pool", "run", "unit_shape_of"]
+__all__ = ["count", "dense_current", "max_pool", "run", "sum_pool", "unit_shape_of"]

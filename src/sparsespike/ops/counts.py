@@ -16,30 +16,34 @@ from sparsespike.spikes.spikes import Spikes
 
 @uncompiled
 def count(spikes: Spikes) -> Tensor:
-    """(B, N): spikes of each unit over time; differentiable at the active entries."""
+    """(B, N): spikes of each unit over time; differentiable at the active entries. See `Spikes.count`."""
     spikes.check()
     name = backends.backend_for(spikes)
-    return _Count.apply(name, spikes.shape, spikes.value, *spikes.storage)
+    total = _Count.apply(name, spikes.shape, spikes.graded, spikes.value, *spikes.storage)
+    return total if spikes.scale == 1.0 else total * spikes.scale
 
 
 class _Count(torch.autograd.Function):
     """Forward pass."""
 
     @staticmethod
-    def forward(backend: str, shape: Shape, value: Tensor, *storage: Tensor) -> Tensor:
-        return backends.load(backend).count_forward(spikes_of(shape, value, *storage))
+    def forward(
+        backend: str, shape: Shape, graded: bool, value: Tensor, *storage: Tensor
+    ) -> Tensor:
+        spikes = spikes_of(shape, value, *storage, graded=graded)
+        return backends.load(backend).count_forward(spikes)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.backend, ctx.shape, *tensors = inputs
+        ctx.backend, ctx.shape, ctx.graded, *tensors = inputs
         ctx.save_for_backward(*tensors)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore
         gradient = _CountBackward.apply(
-            ctx.backend, ctx.shape, grad.contiguous(), *ctx.saved_tensors
+            ctx.backend, ctx.shape, ctx.graded, grad.contiguous(), *ctx.saved_tensors
         )
-        return None, None, gradient, None, None, None, None
+        return None, None, None, gradient, None, None, None, None
 
 
 class _CountBackward(torch.autograd.Function):
@@ -47,9 +51,10 @@ class _CountBackward(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        backend: str, shape: Shape, grad: Tensor, value: Tensor, *storage: Tensor
+        backend: str, shape: Shape, graded: bool, grad: Tensor, value: Tensor, *storage: Tensor
     ) -> Tensor:
-        return backends.load(backend).count_backward(grad, spikes_of(shape, value, *storage))
+        spikes = spikes_of(shape, value, *storage, graded=graded)
+        return backends.load(backend).count_backward(grad, spikes)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor
@@ -53,7 +53,10 @@ def run(terms: Sequence[Term], neuron: Neuron, spiking: bool) -> Spikes | Tensor
         spiking,
         backends.precision_for(backend, spikes.device),
         torch.is_grad_enabled() and any(tensor.requires_grad for tensor in flat),
-        tuple((term.spikes.shape, term.connection, len(term.parameter)) for term in terms),
+        tuple(
+            _Part(term.spikes.shape, term.spikes.graded, term.connection, len(term.parameter))
+            for term in terms
+        ),
     )
     first, *rest = _Layer.apply(call, *flat)
     if not spiking:
@@ -103,6 +106,22 @@ def _check(terms: Sequence[Term]) -> None:
             )
 
 
+class _Part(NamedTuple):
+    """All of a term that is not a tensor.
+
+    Attributes:
+        shape: of its spikes.
+        graded: whether these are.
+        connection: which.
+        n_parameter: how many parameters it has.
+    """
+
+    shape: Shape
+    graded: bool
+    connection: Connection
+    n_parameter: int
+
+
 @dataclass(frozen=True)
 class _Call:
     """All of one call that is not a tensor.
@@ -113,7 +132,7 @@ class _Call:
         spiking: whether they spike.
         precision: of products.
         recorded: whether a backward pass may follow.
-        parts: of each term the shape of its spikes, its connection, and how many parameters it has.
+        parts: one per term.
     """
 
     backend: str
@@ -121,21 +140,21 @@ class _Call:
     spiking: bool
     precision: Precision
     recorded: bool
-    parts: tuple[tuple[Shape, Connection, int], ...]
+    parts: tuple[_Part, ...]
 
     def terms(self, flat: Sequence[Tensor]) -> list[Term]:
         """The terms whose tensors these are."""
         terms, at = [], 0
-        for shape, connection, n_parameter in self.parts:
+        for shape, graded, connection, n_parameter in self.parts:
             own = at + STORED
-            spikes = spikes_of(shape, *flat[at:own])
+            spikes = spikes_of(shape, *flat[at:own], graded=graded)
             terms.append(Term(spikes, connection, tuple(flat[own : own + n_parameter])))
             at = own + n_parameter
         return terms
 
     def n_flat(self) -> int:
         """How many tensors the terms are."""
-        return sum(STORED + n_parameter for _, _, n_parameter in self.parts)
+        return sum(STORED + part.n_parameter for part in self.parts)
 
     def forward(self, terms: list[Term]) -> tuple[Tensor, ...]:
         """The output's tensors, then what the backend keeps for the backward pass."""
@@ -195,9 +214,10 @@ class _Layer(torch.autograd.Function):
         if grad is None:
             return tuple(returned)
         at, places = 0, []  # of each gradient among the inputs
-        for _shape, _connection, n_parameter in call.parts:
-            places += [at, *range(at + STORED, at + STORED + n_parameter)]
-            at += STORED + n_parameter
+        for part in call.parts:
+            own = at + STORED
+            places += [at, *range(own, own + part.n_parameter)]
+            at = own + part.n_parameter
         needed = tuple(needs[place] for place in places)
         gradients = _LayerBackward.apply(call, needed, grad.contiguous(), *ctx.saved_tensors)
         for place, gradient in zip(places, gradients, strict=True):
@@ -224,9 +244,9 @@ class _LayerBackward(torch.autograd.Function):
         call: _Call, needed: Sequence[bool], grad: Tensor, *saved: Tensor
     ) -> tuple[Tensor, ...]:
         at, by_term = 0, []  # whether ε of each term is needed
-        for _, _, n_parameter in call.parts:
+        for part in call.parts:
             by_term.append(needed[at])
-            at += 1 + n_parameter
+            at += 1 + part.n_parameter
         return tuple(call.backward(grad, by_term, saved))
 
     @staticmethod

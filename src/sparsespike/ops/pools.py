@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from torch import Tensor
+
 from sparsespike import backends
+from sparsespike.spikes.lists import Lists
 from sparsespike.spikes.spikes import Spikes
 from sparsespike.spikes.windows import Windows
 
@@ -28,6 +31,38 @@ def max_pool(spikes: Spikes, windows: Windows) -> Spikes:
     from sparsespike.backends import cpu
 
     lists, source = cpu.max_pool(spikes.lists, spikes.shape, windows)
+    return _pooled(spikes, windows, lists, source)
+
+
+def sum_pool(spikes: Spikes, windows: Windows, scale: float) -> Spikes:
+    """The spikes of each window, listed side by side: graded ones, whose sum times `scale` is the output.
+
+    A spike in several windows is listed in each; active entries likewise, with the value of their source.
+
+    Args:
+        spikes: (B, T, N) as lists, of the windows' channels, height and width.
+        windows: over each image.
+        scale: > 0.
+
+    Returns:
+        Graded spikes of the windows' unit shape.
+    """
+    spikes.check()
+    lists = spikes.lists
+    if backends.backend_for(spikes) != "cpu":
+        _, window, _ = windows.holding(lists.entry(spikes.shape))
+        source, active, _ = windows.holding(lists.active_entry(spikes.shape))
+        known = active if lists.has_active else None
+        pooled = spikes.at_entries(window, known, source, windows.unit_shape)
+    else:
+        from sparsespike.backends import cpu
+
+        pooled = _pooled(spikes, windows, *cpu.sum_pool(lists, spikes.shape, windows))
+    return replace(pooled, graded=True, scale=scale * spikes.scale)
+
+
+def _pooled(spikes: Spikes, windows: Windows, lists: Lists, source: Tensor) -> Spikes:
+    """The lists as spikes, whose active entries have the values and potentials of `source`."""
     potential = None if spikes.potential is None else spikes.potential[source]
     return replace(
         spikes,

@@ -33,8 +33,9 @@ def spikes_of(
     *,
     potential: Tensor | None = None,
     unit_shape: tuple[int, ...] = (),
+    graded: bool = False,
 ) -> Spikes:
     """The `Spikes` that these tensors are."""
     kind = Words if spike.dim() == 3 else Lists
     storage = kind(spike, total, active, start)
-    return Spikes(shape, storage, value, potential, unit_shape=unit_shape)
+    return Spikes(shape, storage, value, potential, unit_shape=unit_shape, graded=graded)

@@ -161,6 +161,27 @@ def checked_parts(parts: Any, kind: type[AnySpikes]) -> list[AnySpikes]:
     return given
 
 
+def graded_of(parts: Sequence[Any]) -> tuple[bool, float]:
+    """Whether the parts joined are graded, and by which scale: that of all of them."""
+    scale = parts[0].scale
+    for part in parts:
+        if part.scale != scale:
+            raise ValueError(
+                f"parts: expected one scale of all, found {scale:g} and {part.scale:g}; spikes of AvgPool2d "
+                "and others go through connections of their own, whose currents add"
+            )
+    return any(part.graded for part in parts), scale
+
+
+def refuse_graded(spikes: Any) -> None:
+    """Raises a ValueError if the spikes are graded, where only bits can be kept."""
+    if spikes.graded:
+        raise ValueError(
+            "spikes: expected 0 or 1 at every unit, as words of bits and GPUs take them, found the graded "
+            "spikes of AvgPool2d or SumPool2d; MaxPool2d gives plain ones, and the CPU runs all three"
+        )
+
+
 def side_by_side(parts: Sequence[Part]) -> Built:
     """Spikes of (B, T, N_1), (B, T, N_2), ... as those of (B, T, N_1 + N_2 + ...)."""
     n_batch, n_step, _ = parts[0][0]

@@ -2,7 +2,8 @@
 
     unit[offset[row] : offset[row + 1]]    the units that spike in a row, ascending
 
-and the same for the active entries (eq. 7). An *entry* is the flat index row * N + unit.
+and the same for the active entries (eq. 7). Those of graded spikes hold a unit as often as its number
+says, ties in any order. An *entry* is the flat index row * N + unit.
 """
 
 from __future__ import annotations
@@ -36,12 +37,12 @@ class Lists(NamedTuple):
         """Lists of entries, and the order in which the active ones come.
 
         Args:
-            entry: (n_spikes,) int64, distinct.
-            active: (n_active,) int64, distinct; or None for plain input.
+            entry: (n_spikes,) int64, distinct unless graded.
+            active: (n_active,) int64, distinct unless graded; or None for plain input.
             shape: (B, T, N).
         """
         n_row, n_unit = shape[0] * shape[1], shape[2]
-        if not bool((entry.diff() > 0).all()):
+        if not bool((entry.diff() >= 0).all()):
             entry = torch.sort(entry).values
         lists = Lists(*_rows(entry, n_row, n_unit))
         if active is None:

@@ -18,15 +18,17 @@ class Reading:
     n_clamped: int
     n_late: int
     unit_shape: tuple[int, ...]
+    graded: bool
+    scale: float
 
     @property
     def n_spikes(self) -> int:
-        """Number of spikes in the batch."""
+        """Number of spikes in the batch; of graded ones, of those that were summed."""
         return self.storage.n_spikes()
 
     @property
     def n_active(self) -> int:
-        """Number of active entries (eq. 7)."""
+        """Number of active entries (eq. 7), one per entry of `value`."""
         return self.storage.n_active()
 
     @property
@@ -84,11 +86,12 @@ class Reading:
 
     def rate(self) -> float:
         """Share of (sample, step, unit) entries that hold a spike, in [0, 1]."""
-        return self.n_spikes / max(1, self.shape[0] * self.shape[1] * self.shape[2])
+        return self._share(self.storage.entry(self.shape) if self.graded else None, self.n_spikes)
 
     def activity(self) -> float:
         """Share of (sample, step, unit) entries that are active, in [0, 1] (eq. 13 without the 100)."""
-        return self.n_active / max(1, self.shape[0] * self.shape[1] * self.shape[2])
+        active = self.storage.active_entry(self.shape) if self.graded else None
+        return self._share(active, self.n_active)
 
     def row(self) -> Tensor:
         """(n_spikes,) int64: the row, sample * T + step, of each spike, in the storage's order."""
@@ -101,15 +104,28 @@ class Reading:
         )
 
     def to_dense(self) -> Tensor:
-        """(B, T, *unit_shape) of 0 and 1, in the dtype of `value`; differentiable at the active entries."""
+        """(B, T, *unit_shape) of 0 and 1, in the dtype of `value`; differentiable at the active entries.
+
+        Of graded spikes it holds their numbers.
+        """
         dense = self.value.new_zeros(self.shape[0] * self.shape[1] * self.shape[2])
-        dense[self.storage.entry(self.shape)] = 1
+        entry = self.storage.entry(self.shape)
         # None at all where words were made without gradient.
         active = self.storage.active_entry(self.shape)[: len(self.value)]
-        return dense.index_copy(0, active, self.value).view(*self.shape[:2], *self.unit_shape)
+        if self.graded:
+            dense = dense.index_add(0, entry, dense.new_ones(len(entry)))
+            # The spikes are summed already: this adds zero, and hands each value its gradient.
+            dense = dense.index_add(0, active, self.value - self.value.detach()) * self.scale
+        else:
+            dense[entry] = 1
+            dense = dense.index_copy(0, active, self.value)
+        return dense.view(*self.shape[:2], *self.unit_shape)
 
     def count(self) -> Tensor:
-        """(B, N): spikes of each unit over time, as float; differentiable at the active entries."""
+        """(B, N): spikes of each unit over time, as float; differentiable at the active entries.
+
+        Of graded spikes the sum of their numbers.
+        """
         n_batch, _, n_unit = self.shape
         entry = self.storage.entry(self.shape)
         count = torch.bincount(self._unit_of(entry), minlength=n_batch * n_unit).to(
@@ -119,7 +135,7 @@ class Reading:
             active = self._unit_of(self.storage.active_entry(self.shape))
             # The spikes are counted already: this adds zero, and hands each value its gradient.
             count = count.index_add(0, active, self.value - self.value.detach())
-        return count.view(n_batch, n_unit)
+        return (count if self.scale == 1.0 else count * self.scale).view(n_batch, n_unit)
 
     def check(self) -> None:
         """Compares the lengths of all that a kernel reads with the shape; in one to three microseconds.
@@ -132,12 +148,19 @@ class Reading:
     def __repr__(self) -> str:
         n_batch, n_step, _ = self.shape
         units = "x".join(map(str, self.unit_shape))
+        grade = f", graded x {self.scale:.4g}" if self.graded else ""
         clamped = f", {self.n_clamped:,} clamped" if self.n_clamped else ""
         late = f", {self.n_late:,} late" if self.n_late else ""
         return (
-            f"Spikes(B={n_batch}, T={n_step}, N={units}: {self.n_spikes:,} spikes, "
+            f"Spikes(B={n_batch}, T={n_step}, N={units}{grade}: {self.n_spikes:,} spikes, "
             f"rate {self.rate():.3%}, {self.n_active:,} active ({self.activity():.3%}){clamped}{late})"
         )
+
+    def _share(self, entry: Tensor | None, n: int) -> float:
+        """Of all entries, n; or those in an ascending list, each counted once."""
+        if entry is not None:
+            n = int(torch.count_nonzero(entry.diff())) + (len(entry) > 0)
+        return n / max(1, self.shape[0] * self.shape[1] * self.shape[2])
 
     def _unit_of(self, entry: Tensor) -> Tensor:
         """sample * N + unit of each entry (sample * T + step) * N + unit."""

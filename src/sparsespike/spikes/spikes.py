@@ -43,6 +43,9 @@ class Spikes(Reading):
         n_clamped: how many duplicate events of one (sample, step, unit) were clamped to one spike.
         n_late: how many events came at step T or later, and are not among the spikes.
         unit_shape: how the N units are laid out, flattened in this order: (N,), (C, L) or (C, H, W).
+        graded: whether a row may list a unit several times, as sums over windows do: its number is how
+            often, times `scale`. `value` is that of each source. Always lists on the CPU.
+        scale: of the numbers; 1.0 unless graded. Connections multiply their weights by it.
         lost: (B, 2) int64 on the CPU, `n_clamped` and `n_late` of each sample, so that a part of a batch
             has its own; None where only their sums are known.
     """
@@ -55,6 +58,8 @@ class Spikes(Reading):
     n_late: int = 0
     lost: Tensor | None = None
     unit_shape: tuple[int, ...] = ()
+    graded: bool = False
+    scale: float = 1.0
 
     def __post_init__(self) -> None:
         if not self.unit_shape:
@@ -140,14 +145,15 @@ class Spikes(Reading):
         (C_1 + C_2 + ..., H, W). Else the units lie flat.
 
         Raises:
-            ValueError: if `parts` is empty or samples or steps differ.
+            ValueError: if `parts` is empty, or samples, steps or scales differ.
         """
         parts = building.checked_parts(parts, Spikes)
         built = building.side_by_side([(p.shape, p.storage, p.value) for p in parts])
         lost = [part.lost for part in parts if part.lost is not None]
         by_sample = torch.stack(lost).sum(0) if len(lost) == len(parts) else None
         n_clamped, n_late = sum(p.n_clamped for p in parts), sum(p.n_late for p in parts)
-        return Spikes(*built, None, n_clamped, n_late, by_sample, building.channels_of(parts))
+        unit_shape, graded = building.channels_of(parts), building.graded_of(parts)
+        return Spikes(*built, None, n_clamped, n_late, by_sample, unit_shape, *graded)
 
     @staticmethod
     def stack(parts: Sequence[Spikes]) -> Spikes:
@@ -156,7 +162,7 @@ class Spikes(Reading):
         Stored as the first part is; differentiable. Visits events only: O(n_spikes + n_active + B T).
 
         Raises:
-            ValueError: if `parts` is empty, or steps, units or devices differ.
+            ValueError: if `parts` is empty, or steps, units, devices or scales differ.
         """
         parts = building.checked_parts(parts, Spikes)
         parts = [part._as(type(parts[0].storage)) for part in parts]
@@ -170,7 +176,8 @@ class Spikes(Reading):
         n_clamped, n_late = sum(p.n_clamped for p in parts), sum(p.n_late for p in parts)
         alike = all(part.unit_shape == parts[0].unit_shape for part in parts)
         unit_shape = parts[0].unit_shape if alike else ()
-        return Spikes(*built, potential, n_clamped, n_late, by_sample, unit_shape)
+        graded = building.graded_of(parts)
+        return Spikes(*built, potential, n_clamped, n_late, by_sample, unit_shape, *graded)
 
     # ---- moving and converting -----------------------------------------------------------------
 
@@ -187,6 +194,8 @@ class Spikes(Reading):
             raise ValueError(
                 f"target: expected a device or a floating dtype, found {target!r}"
             ) from None
+        if device.type != "cpu":
+            building.refuse_graded(self)
         moved = self
         if device.type != self.device.type or device.index not in (None, self.device.index):
             moved = replace(
@@ -202,10 +211,16 @@ class Spikes(Reading):
         return self._as(Lists)
 
     def to_words(self) -> Spikes:
-        """The same spikes as `Words`, on the same device; differentiable."""
+        """The same spikes as `Words`, on the same device; differentiable.
+
+        Raises:
+            ValueError: if they are graded: bits hold no numbers.
+        """
         return self._as(Words)
 
     def _as(self, kind: type[Lists] | type[Words]) -> Spikes:
+        if kind is Words:
+            building.refuse_graded(self)
         storage, value, potential = building.converted(
             self.shape, self.storage, self.value, self.potential, kind
         )
@@ -232,8 +247,8 @@ class Spikes(Reading):
         """Spikes of as many samples and steps at other entries, stored alike; not checked, for modules.
 
         Args:
-            entry: (n,) int64, distinct: the flat indices (b * T + t) * N + n that hold a spike.
-            active: (m,) int64, distinct: those that are active; None for plain spikes.
+            entry: (n,) int64, distinct unless graded: the flat indices (b * T + t) * N + n that hold a spike.
+            active: (m,) int64, distinct unless graded: those that are active; None for plain spikes.
             source: (m,) int64, the active entry here, in the order of `value`, from which each takes its
                 value and potential, and to which its gradient goes.
             unit_shape: of the new spikes; None: as here.

@@ -1,4 +1,4 @@
-"""The windows of a pooling, and their peaks in plain PyTorch; a description, as `descriptions.py` has them.
+"""The windows of a pooling, what they hold and their peaks in plain PyTorch; a description.
 
 The *peak* of a window is the input entry that its gradient goes to: the first in row-major order that spikes;
 where none does, the window's first inside the image.
@@ -44,6 +44,12 @@ class WindowAxis:
         """The first tap inside the image, of each of these windows."""
         outside = (self.padding - window * self.stride).clamp(min=0)
         return torch.div(outside + self.dilation - 1, self.dilation, rounding_mode="floor")
+
+    def extents(self, with_padding: bool) -> Tensor:
+        """(n_out,): positions of each window inside the padded image, or the image; for a dilation of 1."""
+        first = torch.arange(self.n_out, device="cpu") * self.stride - self.padding
+        last = (first + self.kernel).clamp(max=self.size + self.padding)
+        return last - first if with_padding else last.clamp(max=self.size) - first.clamp(min=0)
 
     def windows(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """(size, n): the windows that each position is in, -1 where they are fewer; and its tap there.
@@ -92,7 +98,7 @@ class Windows:
 
     def peaks(self, entry: Tensor) -> tuple[Tensor, Tensor]:
         """The windows with a spike, ascending, and the first tap in each that spikes."""
-        _, window, tap = self._all(entry)
+        _, window, tap = self.holding(entry)
         n_tap = self.rows.kernel * self.columns.kernel
         key = torch.sort(window * n_tap + tap).values
         window, tap = torch.div(key, n_tap, rounding_mode="floor"), key % n_tap
@@ -108,7 +114,7 @@ class Windows:
             fired: windows with a spike, ascending.
             peak: the tap of each.
         """
-        source, window, tap = self._all(entry)
+        source, window, tap = self.holding(entry)
         place = torch.searchsorted(fired, window)
         # Beyond the last one: no window.
         fired, peak = (torch.cat([part, part.new_full((1,), -1)]) for part in (fired, peak))
@@ -118,8 +124,8 @@ class Windows:
         found = (tap == torch.where(fired[place] == window, peak[place], first)).nonzero()[:, 0]
         return window[found], source[found]
 
-    def _all(self, entry: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(which, window, tap): all windows that the entries are in, and where in them."""
+    def holding(self, entry: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(which, window, tap): all windows that the entries are in, and where in them; by entry."""
         height, width = self.rows.size, self.columns.size
         row = torch.div(entry, width, rounding_mode="floor")
         (window_y, tap_y), (window_x, tap_x) = (

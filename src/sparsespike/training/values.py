@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from sparsespike.spikes.arguments import nearest
 
-LAYERS = ("Conv2d", "Conv1d", "Linear", "MaxPool2d", "Flatten", "Dropout")
+LAYERS = ("Conv2d", "Conv1d", "Linear", "MaxPool2d", "AvgPool2d", "SumPool2d", "Flatten", "Dropout")
 
 
 def _anything(value: object) -> bool:

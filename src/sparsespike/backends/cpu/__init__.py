@@ -26,7 +26,7 @@ from sparsespike.backends.cpu import (
 )
 from sparsespike.backends.cpu.lif import ZERO
 from sparsespike.backends.cpu.linear_form import LinearForm
-from sparsespike.backends.cpu.relays import count_backward, count_forward, max_pool
+from sparsespike.backends.cpu.relays import count_backward, count_forward, max_pool, sum_pool
 from sparsespike.backends.cpu.simd import aligned
 from sparsespike.backends.cpu.sites import Layout, Sites, at_places, places, room
 from sparsespike.backends.cpu.terms import Inflow
@@ -43,6 +43,7 @@ __all__ = [
     "readout_forward",
     "spiking_backward",
     "spiking_forward",
+    "sum_pool",
 ]
 
 
@@ -154,7 +155,8 @@ def _spiking_gradient(
         if not traced or connection is not None:
             kept = None
             if summed == plan.GROUPED:
-                kept = grouped.room(gradient.weight.shape[0], gradient.weight.shape[1], dtype)
+                n_in, n = gradient.weight.shape
+                kept = grouped.room(n_in, n, lists.most_events(), dtype)
             adjoint.backward(
                 connection,
                 None if traced else gradient,
@@ -301,3 +303,10 @@ class _Walk:
         if need_input and len(spikes.active_offset):
             active = form.rows(spikes.active_unit, spikes.active_offset)
         self.arrays = (*form.rows(spikes.unit, spikes.offset), *active)
+        self._most = None if spikes.graded else spikes.shape[2]
+
+    def most_events(self) -> int:
+        """No row has more; of plain spikes, one per unit."""
+        if self._most is None:
+            self._most = int(np.diff(self.arrays[1]).max(initial=0))
+        return self._most

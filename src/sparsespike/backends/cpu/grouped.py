@@ -40,14 +40,14 @@ class Kept(NamedTuple):
     row: NDArray
 
 
-def room(n_in: int, n: int, dtype: np.dtype) -> Kept:
-    """Room for rows of n columns that events of n_in inputs meet."""
+def room(n_in: int, n: int, most: int, dtype: np.dtype) -> Kept:
+    """Room for rows of n columns that events of n_in inputs meet, `most` of them a row."""
     return Kept(
         aligned((ROWS * n,), dtype, None),
         np.empty((2, ROWS), np.uint64),
         np.zeros(2, np.uint64),
         np.empty(n_in + 1, np.uint64),
-        np.empty(max(EVENTS, n_in), np.uint32),
+        np.empty(max(EVENTS, most), np.uint32),
     )
 
 

@@ -93,7 +93,7 @@ def forward(
                 if seen[window] != now:  # units ascend: this is the first
                     seen[window] = now
                     peak[window] = unit[k]
-                    _mark(due, summary, window)
+                    mark(due, summary, window)
         n = _listed(due, summary, out_unit, n)
         out_offset[row + ONE] = n
         if len(active_offset):
@@ -109,7 +109,7 @@ def forward(
                         found = is_first[a]
                     if found:
                         entry[window] = k
-                        _mark(due, summary, window)
+                        mark(due, summary, window)
             m_before = m
             m = _listed(due, summary, out_active, m)
             for q in range(m_before, m):
@@ -119,7 +119,8 @@ def forward(
 
 
 @njit(**INLINE)
-def _mark(due, summary, window):
+def mark(due, summary, window):
+    """The window is due."""
     word = window >> SIX
     due[word] |= ONE << (window & LOW)
     summary[word >> SIX] |= ONE << (word & LOW)

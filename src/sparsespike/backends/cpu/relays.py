@@ -1,4 +1,4 @@
-"""What the CPU backend does with spikes between layers: counts them, and pools them."""
+"""What the CPU backend does with spikes between layers: counts, pools and sums them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sparsespike.backends.cpu import count, form, pool
+from sparsespike.backends.cpu import count, form, pool, relabel
 from sparsespike.backends.cpu.threads import ranges, run_all
 from sparsespike.spikes.lists import Lists, Shape
 from sparsespike.spikes.spikes import Spikes
@@ -77,4 +77,31 @@ def max_pool(lists: Lists, shape: Shape, windows: Windows) -> tuple[Lists, Tenso
 
     parts = ranges(n_batch)
     pooled, source = form.joined(run_all(run, parts), parts, steps, out_offset, active_offset)
+    return pooled if lists.has_active else pooled.plain(), source
+
+
+def sum_pool(lists: Lists, shape: Shape, windows: Windows) -> tuple[Lists, Tensor]:
+    """Lists of the windows' events, and (n_active_out,) int64 the active input entry of each active one."""
+    n_batch, steps, _ = shape
+    images, most, n_out = pool.images(windows), pool.most_windows(windows), windows.n_out
+    unit, offset = form.rows(lists.unit, lists.offset)
+    active_unit, active_offset = unit[:0], np.zeros_like(offset)
+    if lists.has_active:
+        active_unit, active_offset = form.rows(lists.active_unit, lists.active_offset)
+    out_offset, found_offset = (np.zeros(n_batch * steps + 1, np.int64) for _ in range(2))
+
+    def run(first: int, last: int) -> tuple[NDArray, ...]:
+        begin, end = np.uint64(first * steps), np.uint64(last * steps)
+        out = np.empty(most * int(offset[end] - offset[begin]), np.uint32)
+        found = np.empty(most * int(active_offset[end] - active_offset[begin]), np.uint32)
+        source = np.empty(len(found), np.int64)
+        scratch = relabel.scratch(n_out)
+        n = relabel.forward(images, unit, offset, begin, end, *scratch, out, out_offset, None)
+        m = relabel.forward(
+            images, active_unit, active_offset, begin, end, *scratch, found, found_offset, source
+        )
+        return out[:n], found[:m], source[:m]
+
+    parts = ranges(n_batch)
+    pooled, source = form.joined(run_all(run, parts), parts, steps, out_offset, found_offset)
     return pooled if lists.has_active else pooled.plain(), source
