@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from sparsespike.backends import Gradient
-from sparsespike.backends.gpu import count, lif, plan, readout, surrogate
+from sparsespike.backends.gpu import count, lif, plan, pool, readout, surrogate
 from sparsespike.backends.gpu.conv import ConvSynapses
 from sparsespike.backends.gpu.launch import on_device
 from sparsespike.backends.gpu.listing import Listing
@@ -23,8 +23,18 @@ from sparsespike.backends.gpu.precision import Products, products
 from sparsespike.backends.gpu.sparse import SparseSynapses
 from sparsespike.backends.gpu.synapses import LinearSynapses
 from sparsespike.backends.kernels import with_kernel
-from sparsespike.descriptions import LIF, Conv, Linear, Neuron, Precision, Readout, SparseLinear, Term
+from sparsespike.descriptions import (
+    LIF,
+    Conv,
+    Linear,
+    Neuron,
+    Precision,
+    Readout,
+    SparseLinear,
+    Term,
+)
 from sparsespike.spikes.spikes import Spikes
+from sparsespike.spikes.windows import Windows
 from sparsespike.spikes.words import STEPS, UNITS, Words, n_blocks
 
 # A neuron's walk through one segment: (first word, words, state (B, N), currents or δ (B, words * 32, N)).
@@ -213,6 +223,12 @@ def count_backward(grad: Tensor, spikes: Spikes) -> Tensor:
             grad.contiguous(), words.active, words.start, gathered, n_word, n_unit, UNITS=UNITS
         )
     return gathered
+
+
+def max_pool(words: Words, windows: Windows) -> tuple[Words, Tensor]:
+    """Pooled words, and which active input each active entry is the peak of; see `pool.max_pool`."""
+    with on_device(words.word):
+        return pool.max_pool(words, windows)
 
 
 def _synapses(
