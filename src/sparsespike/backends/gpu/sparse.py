@@ -18,7 +18,7 @@ from sparsespike.backends.gpu.sparse_order import order_of
 from sparsespike.backends.gpu.synapses import PROGRAMS, entries
 from sparsespike.descriptions import SparseLinear, Term
 
-NEURONS = 64  # of a program of `synapse_currents`
+NEURONS = 32  # of a program of `synapse_currents`
 SYNAPSES = 64  # of a program of `accumulate_synapses`
 
 
@@ -50,25 +50,21 @@ class SparseSynapses:
 
     def scatter(self, first: int, words: int, current: Tensor) -> None:
         """Writes the currents (B, words * 32, N) of a segment."""
-        block_u = 1 if current.dtype == torch.float64 else 2
-        rows = self.batch * words
-        synapse_currents[(triton.cdiv(rows, block_u), triton.cdiv(self.n_out, NEURONS))](
+        synapse_currents[(self.batch * words * triton.cdiv(self.n_out, NEURONS),)](
             self.words.word,
             self.planes,
             self.order.neuron_bound,
             self.order.unit,
             self.planes if self.bias is None else self.bias,
             current,
-            rows,
             first,
             self.n_word,
             words,
             self.n_in,
             self.n_out,
             HAS_BIAS=self.bias is not None,
-            BLOCK_U=block_u,
             BLOCK_N=NEURONS,
-            num_warps=NEURONS // 32,
+            num_warps=1,  # whether a bit is set is then asked of no other warp
         )
 
     def gradient(self, n_active: int) -> SparseGradient:
@@ -118,7 +114,7 @@ class SparseGradient:
             n_part,
             FRESH=self.fresh,
             BLOCK_S=SYNAPSES,
-            num_warps=1,  # whether a bit is left is then asked of no other warp
+            num_warps=1,  # as above
         )
         self.fresh = False
         if self.bias is not None:
@@ -149,7 +145,7 @@ class SparseGradient:
         return [weight] if self.bias is None else [weight, self.bias]
 
 
-@triton.jit(do_not_specialize=["rows", "first", "n_word", "words"])
+@triton.jit(do_not_specialize=["first", "n_word", "words"])
 def synapse_currents(
     word_p,
     weight_p,
@@ -157,20 +153,18 @@ def synapse_currents(
     unit_p,
     bias_p,
     current_p,
-    rows,
     first,
     n_word,
     words,
     K,
     N,
     HAS_BIAS: tl.constexpr,
-    BLOCK_U: tl.constexpr,
     BLOCK_N: tl.constexpr,
 ):
     """current[b, t, n] = Σ over the synapses of n of S[b, t, k] w (+ bias[n]), the sum in eq. 2.
 
-    A program goes through the synapses of all its neurons at once, one of each at a time, for as
-    long as any has one left. Where none of these inputs spikes in any of the words, it goes on.
+    A program goes through the synapses of its neurons, one of each at a time, for as long as any has
+    one left; 32 steps at once. Where none of these inputs spikes in the word, nothing is added.
 
     Args:
         word_p: (B, n_word, K) input spikes.
@@ -179,31 +173,30 @@ def synapse_currents(
         unit_p: (n_synapses,) the input of each.
         bias_p: (N,), read if HAS_BIAS.
         current_p: (B, words * 32, N), written.
-        rows: B * words.
         first, n_word, words: first word of the segment, words of the recording, words of the segment.
     """
-    u = tl.program_id(0).to(tl.int64) * BLOCK_U + tl.arange(0, BLOCK_U)
-    n = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
+    blocks = tl.cdiv(N, BLOCK_N)
+    u = (tl.program_id(0) // blocks).to(tl.int64)
+    n = tl.program_id(0) % blocks * BLOCK_N + tl.arange(0, BLOCK_N)
     step = tl.arange(0, 32)
     inside = n < N
     begin = tl.load(bound_p + n, mask=inside, other=0)
     end = tl.load(bound_p + n + 1, mask=inside, other=0)
-    from_p = word_p + (u // words * n_word + first + u % words) * K
-    total = tl.zeros((BLOCK_U, 32, BLOCK_N), current_p.dtype.element_ty)
+    word_p += (u // words * n_word + first + u % words) * K
+    total = tl.zeros((32, BLOCK_N), current_p.dtype.element_ty)
     for r in range(0, tl.max(end - begin, 0)):
         s = begin + r
         known = s < end
         unit = tl.load(unit_p + s, mask=known, other=0)
-        in_words = (u[:, None] < rows) & known[None, :]
-        word = tl.load(from_p[:, None] + unit[None, :], mask=in_words, other=0)
-        if tl.max(tl.max((word != 0).to(tl.int32), 1), 0) != 0:
-            weight = tl.load(weight_p + s, mask=known, other=0.0)
-            spike = (word[:, None, :] >> step[None, :, None]) & 1
-            total += tl.where(spike != 0, weight[None, None, :], 0.0)
+        weight = tl.load(weight_p + s, mask=known, other=0.0)
+        word = tl.load(word_p + unit, mask=known, other=0)
+        if any_left(word):
+            spike = (word[None, :] >> step[:, None]) & 1
+            total += tl.where(spike != 0, weight[None, :], 0.0)
     if HAS_BIAS:
-        total += tl.load(bias_p + n, mask=inside, other=0.0)[None, None, :]
-    to_p = current_p + (u[:, None, None] * 32 + step[None, :, None]) * N + n[None, None, :]
-    tl.store(to_p, total, mask=(u[:, None, None] < rows) & inside[None, None, :])
+        total += tl.load(bias_p + n, mask=inside, other=0.0)[None, :]
+    to_p = current_p + (u * 32 + step[:, None]) * N + n[None, :]
+    tl.store(to_p, total, mask=inside[None, :])
 
 
 @triton.jit(do_not_specialize=["B", "first", "n_word", "words", "parts"])
@@ -298,12 +291,12 @@ def gather_synapses(
     begin = tl.load(bound_p + unit, mask=known, other=0)
     end = tl.load(bound_p + unit + 1, mask=known, other=0)
     from_p = delta_p + (b * words * 32 + step) * N
-    total = tl.zeros((BLOCK_E,), grad_p.dtype.element_ty)
+    total = tl.zeros((BLOCK_E, BLOCK_S), grad_p.dtype.element_ty)
     for r in range(0, tl.max(end - begin, 0), BLOCK_S):
         s = begin[:, None] + r + tl.arange(0, BLOCK_S)[None, :]
         inside = s < end[:, None]
         neuron = tl.load(neuron_p + s, mask=inside, other=0)
         weight = tl.load(weight_p + s, mask=inside, other=0.0)
         delta = tl.load(from_p[:, None] + neuron, mask=inside, other=0.0)
-        total += tl.sum(delta.to(total.dtype) * weight, 1)
-    tl.store(grad_p + entry, total, mask=known)
+        total += delta.to(total.dtype) * weight
+    tl.store(grad_p + entry, tl.sum(total, 1), mask=known)
