@@ -21,7 +21,16 @@ DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=st
 SPARSE = SparseCase("sparse", 3, 9, (40, 37), bias=True, seed=1)
 # Three words, the last not full; two blocks of neurons; more synapses than a program takes.
 LONG = SparseCase(
-    "long", 2, 70, (20, 70), 0.03, 0.3, neuron=ss.LIF(**NO_LEAK, b_th=0.5), share=0.15, seed=2
+    "long",
+    2,
+    70,
+    (20, 70),
+    0.03,
+    0.3,
+    neuron=ss.LIF(**NO_LEAK, b_th=0.5),
+    bias=True,
+    share=0.15,
+    seed=2,
 )
 
 
@@ -55,8 +64,21 @@ def test_shares_of_samples_and_words_equal_the_oracle(monkeypatch):
     assert_equals_the_oracle(LONG)
 
 
+def test_a_segment_writes_the_entries_that_lie_in_it_alone():
+    term = LONG.layers("gpu")[0].connection(stored_for(LONG.spikes()[0], "gpu")).terms[0]
+    n_active = len(term.spikes.value)
+    gradient = sparse.SparseSynapses(term).gradient(n_active)
+    delta = torch.randn(2, 32, 70, dtype=torch.float64, device=DEVICE)
+    gradient.input.fill_(torch.nan)
+    gradient.add(delta, 1, 1)
+    entry = term.spikes.storage.active_entry(term.spikes.shape)
+    within = entry // 20 % 70 // 32 == 1
+    assert 0 < int(within.sum()) < n_active
+    assert torch.equal(gradient.input.isfinite(), within)
+
+
 def test_a_readout_equals_the_oracle():
-    assert compare_readout(replace(LONG, bias=True), "gpu")["learning"]
+    assert compare_readout(LONG, "gpu")["learning"]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ Segment by segment of time, a connection's kernels make currents of spikes (`lin
 `sparse.py`), and a neuron's kernel walks through them, one thread a unit (`lif.py`, `readout.py`);
 backwards the same with δ in place of currents. Nothing of size batch x time x unit outlives a
 segment. Every sum has a fixed order: the same bits on every run. The host waits once for the device
-in a spiking layer's recorded forward pass, and never in evaluation.
+in the recorded forward pass of a spiking layer or a pooling (`pool.py`), and never in evaluation.
 """
 
 from __future__ import annotations
