@@ -169,7 +169,7 @@ def pool_words(
         if ACTIVE:
             active = tl.load(active_p + row * K + k, mask=inside, other=0)
             actives |= active & word & ~spikes
-            first = tl.where(inside & unseen, active, first)
+            first = tl.where(unseen, active, first)
             unseen = unseen & ~inside
         spikes |= word
     tl.store(to_p + row * N + n, spikes, mask=n < N)
@@ -252,7 +252,7 @@ def list_peaks(
         word = tl.load(word_p + row * K + k, mask=inside, other=0)
         active = tl.load(active_p + row * K + k, mask=inside, other=0)
         begin = tl.load(begin_p + row * K + k, mask=inside, other=0)
-        peak = (word & ~found) | tl.where(inside & unseen, silent, 0)
+        peak = (word & ~found) | tl.where(unseen, silent, 0)
         remaining = active & peak
         while any_left(remaining):
             below = (remaining & (0 - remaining)) - 1  # the steps before the next
