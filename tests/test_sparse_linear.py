@@ -280,13 +280,6 @@ def test_wrong_parameters_and_spikes_are_refused_by_name():
     assert layer(spikes).n_spikes > 0
 
 
-def test_the_gpu_backend_refuses_it_by_name():
-    for neuron in (EXACT_LIF, ss.Readout(1.0, 1.0)):
-        layer = ss.Layer(ring(), neuron, backend="gpu")
-        with pytest.raises(ValueError, match='"gpu" has no kernel for SparseLinear'):
-            layer(some_spikes().to_words())
-
-
 def test_print_shows_sizes_and_synapses():
     text = repr(ss.Layer(ring(), EXACT_LIF))
     assert "30, 30, n_synapses=60, bias=False" in text

@@ -37,9 +37,10 @@ from triton.runtime.jit import JITFunction
 
 import sparsespike as ss
 from sparsespike.backends import gpu
-from sparsespike.backends.gpu import plan
+from sparsespike.backends.gpu import plan, pool
 from sparsespike.backends.gpu.listing import Listing
-from sparsespike.descriptions import Conv, Linear, Term
+from sparsespike.descriptions import Conv, Linear, SparseLinear, Term
+from sparsespike.spikes.windows import WindowAxis, Windows
 from sparsespike.spikes.words import Words, starts
 
 TARGETS = {
@@ -94,6 +95,7 @@ def compiling(target: GPUTarget) -> Iterator[dict[str, Any]]:
         mock.patch.object(JITFunction, "run", compiled),
         mock.patch.object(gpu, "on_device", return_value=contextlib.nullcontext()),
         mock.patch.object(Listing, "counted", return_value=(64, 64)),
+        mock.patch.object(pool, "counted", return_value=(64, 64)),
     ):
         yield found
 
@@ -136,6 +138,20 @@ def run_all(sizes: tuple[int, int, int, int], dtype: torch.dtype) -> Iterator[No
     _, kept = gpu.spiking_forward([through], told, "full", True)
     gpu.spiking_backward(value, [through], kept, fired, told, "full", [True])
     yield
+    axes = (WindowAxis(size, min(2, size), 2, 0, 1, ceil_mode=False) for size in shape[1:])
+    windows = Windows(shape[0], *axes)
+    for given in (spikes, spikes.detach()):
+        gpu.max_pool(given.words, windows)
+    yield
+    pairs = torch.stack([torch.arange(n_out), torch.arange(n_out) % n_in])
+    synapses = term._replace(
+        connection=SparseLinear(n_in, n_out, pairs),
+        parameter=(torch.zeros(n_out, dtype=dtype), torch.zeros(n_out, dtype=dtype)),
+    )
+    for own_term in (synapses, synapses._replace(parameter=synapses.parameter[:1])):
+        _, kept = gpu.spiking_forward([own_term], told, "full", True)
+        gpu.spiking_backward(value, [own_term], kept, fired, told, "full", [True])
+    yield
     told = readout.describe()
     potential, kept = gpu.readout_forward([term], told, "full")
     gpu.readout_backward(torch.zeros_like(potential), [term], kept, told, "full", [True])
@@ -143,10 +159,13 @@ def run_all(sizes: tuple[int, int, int, int], dtype: torch.dtype) -> Iterator[No
     told = lif.describe()
     for precision in PRECISIONS if dtype == torch.float32 else PRECISIONS[:1]:
         with mock.patch.object(plan, "TRANSIENT", 1):  # several segments
-            _, kept = gpu.spiking_forward([plain], told, precision, True)
-            for form in ("dense", "sparse"):
-                with plan.use_forms(form, form):
-                    gpu.spiking_backward(value, [plain], kept, fired, told, precision, [True])
+            # Beside synapses δ is stored in full, whatever a `Linear` multiplies in.
+            for given in ([plain], [plain, synapses]):
+                _, kept = gpu.spiking_forward(given, told, precision, True)
+                needed = [True] * len(given)
+                for form in ("dense", "sparse"):
+                    with plan.use_forms(form, form):
+                        gpu.spiking_backward(value, given, kept, fired, told, precision, needed)
         yield
 
 

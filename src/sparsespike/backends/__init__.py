@@ -139,6 +139,11 @@ def use_backend(name: str) -> Iterator[None]:
         _chosen.reset(token)
 
 
+def named() -> str | None:
+    """The backend that `use_backend` names here; None outside of any."""
+    return _chosen.get()
+
+
 def device_for(backend: str) -> torch.device:
     """Where a backend computes: the current GPU for "gpu", else the CPU; in Triton's interpreter the CPU too.
 
@@ -190,7 +195,7 @@ def backend_for(spikes: Spikes) -> str:
     Raises:
         ValueError: if none does.
     """
-    chosen = _chosen.get()
+    chosen = named()
     if chosen is not None:
         return chosen
     if isinstance(spikes.storage, Words):

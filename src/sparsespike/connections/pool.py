@@ -75,8 +75,9 @@ class MaxPool2d(_Pool):
     the window's first inside the image. The output is active where the peak is active, and `value` there is
     the peak's.
 
-    Visits the input's spikes and active entries, each with the windows it is in. Where windows overlap,
-    gradients of one entry add up; on a GPU in any order unless `torch.use_deterministic_algorithms` is on.
+    Visits the input's spikes and active entries, each with the windows it is in; on a GPU every position of
+    every window, 32 steps at once. Where windows overlap, gradients of one entry add up; on a GPU in any
+    order unless `torch.use_deterministic_algorithms` is on.
 
     Args:
         kernel_size: of both axes, or (kH, kW), >= 1.

@@ -23,7 +23,8 @@ MOST = 2**31  # units of a layer: lists count them in int32
 class SparseLinear(Connection):
     """A fixed set of synapses, of which an event visits its input's own alone.
 
-    Time and memory go with the number of synapses, never with n_in x n_out. `weight` has one number per
+    Time and memory go with the number of synapses, never with n_in x n_out; on a GPU a synapse's forward
+    pass costs the same however few events there are (`docs/gpu.md`). `weight` has one number per
     synapse, in the order of `index`; its gradient is that of these synapses. Which there are is not learned:
     `index` is a buffer, saved with the weights, and another set of as many may be copied into it in place.
 

@@ -1,4 +1,4 @@
-"""Pooling of spikes: by the CPU backend's kernel, elsewhere in plain PyTorch on entries."""
+"""Pooling of spikes: by the kernels of the CPU and the GPU backend, else in plain PyTorch on entries."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ from sparsespike import backends
 from sparsespike.spikes.lists import Lists
 from sparsespike.spikes.spikes import Spikes
 from sparsespike.spikes.windows import Windows
+from sparsespike.spikes.words import Words
 
 
 def max_pool(spikes: Spikes, windows: Windows) -> Spikes:
     """A spike where any unit of the window spikes; values and gradients are those of the peaks.
+
+    Words on a CPU are pooled in plain PyTorch: the GPU's kernels take them only where `use_backend`
+    names it.
 
     Args:
         spikes: (B, T, N), of the windows' channels, height and width.
@@ -23,15 +27,22 @@ def max_pool(spikes: Spikes, windows: Windows) -> Spikes:
         Spikes of the windows' unit shape, stored as `spikes`.
     """
     spikes.check()
-    if backends.backend_for(spikes) != "cpu":
+    backend = backends.backend_for(spikes)
+    if backend == "cpu":
+        from sparsespike.backends import cpu
+
+        storage, source = cpu.max_pool(spikes.lists, spikes.shape, windows)
+    elif backend == "gpu" and (spikes.device.type != "cpu" or backends.named() == "gpu"):
+        backends.load("gpu")  # or says what is missing
+        from sparsespike.backends import gpu
+
+        storage, source = gpu.max_pool(spikes.words, windows)
+    else:
         window, peak = windows.peaks(spikes.storage.entry(spikes.shape))
         active, source = windows.active(spikes.storage.active_entry(spikes.shape), window, peak)
         known = active if spikes.storage.has_active else None
         return spikes.at_entries(window, known, source, windows.unit_shape)
-    from sparsespike.backends import cpu
-
-    lists, source = cpu.max_pool(spikes.lists, spikes.shape, windows)
-    return _pooled(spikes, windows, lists, source)
+    return _pooled(spikes, windows, storage, source)
 
 
 def sum_pool(spikes: Spikes, windows: Windows, scale: float) -> Spikes:
@@ -61,13 +72,13 @@ def sum_pool(spikes: Spikes, windows: Windows, scale: float) -> Spikes:
     return replace(pooled, graded=True, scale=scale * spikes.scale)
 
 
-def _pooled(spikes: Spikes, windows: Windows, lists: Lists, source: Tensor) -> Spikes:
-    """The lists as spikes, whose active entries have the values and potentials of `source`."""
+def _pooled(spikes: Spikes, windows: Windows, storage: Lists | Words, source: Tensor) -> Spikes:
+    """What was pooled, as spikes whose active entries have the values and potentials of `source`."""
     potential = None if spikes.potential is None else spikes.potential[source]
     return replace(
         spikes,
         shape=(*spikes.shape[:2], windows.n_out),
-        storage=lists,
+        storage=storage,
         value=spikes.value.index_select(0, source),
         potential=potential,
         unit_shape=windows.unit_shape,

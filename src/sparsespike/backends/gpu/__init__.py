@@ -1,10 +1,10 @@
 """The GPU backend: forward and sparse backward in Triton, over bits packed along time.
 
-Segment by segment of time, a connection's kernels make currents of spikes (`linear.py`, `conv.py`), and a
-neuron's kernel walks through them, one thread a unit (`lif.py`, `readout.py`); backwards the same
-with δ in place of currents. Nothing of size batch x time x unit outlives a segment. Every sum has a
-fixed order: the same bits on every run. The host waits once for the device in a spiking layer's
-recorded forward pass, and never in evaluation.
+Segment by segment of time, a connection's kernels make currents of spikes (`linear.py`, `conv.py`,
+`sparse.py`), and a neuron's kernel walks through them, one thread a unit (`lif.py`, `readout.py`);
+backwards the same with δ in place of currents. Nothing of size batch x time x unit outlives a
+segment. Every sum has a fixed order: the same bits on every run. The host waits once for the device
+in the recorded forward pass of a spiking layer or a pooling (`pool.py`), and never in evaluation.
 """
 
 from __future__ import annotations
@@ -15,20 +15,31 @@ import torch
 from torch import Tensor
 
 from sparsespike.backends import Gradient
-from sparsespike.backends.gpu import count, lif, plan, readout, surrogate
+from sparsespike.backends.gpu import count, lif, plan, pool, readout, surrogate
 from sparsespike.backends.gpu.conv import ConvSynapses
 from sparsespike.backends.gpu.launch import on_device
 from sparsespike.backends.gpu.listing import Listing
 from sparsespike.backends.gpu.precision import Products, products
+from sparsespike.backends.gpu.sparse import SparseSynapses
 from sparsespike.backends.gpu.synapses import LinearSynapses
 from sparsespike.backends.kernels import with_kernel
-from sparsespike.descriptions import LIF, Conv, Linear, Neuron, Precision, Readout, Term
+from sparsespike.descriptions import (
+    LIF,
+    Conv,
+    Linear,
+    Neuron,
+    Precision,
+    Readout,
+    SparseLinear,
+    Term,
+)
 from sparsespike.spikes.spikes import Spikes
+from sparsespike.spikes.windows import Windows
 from sparsespike.spikes.words import STEPS, UNITS, Words, n_blocks
 
 # A neuron's walk through one segment: (first word, words, state (B, N), currents or δ (B, words * 32, N)).
 Walk = Callable[[int, int, Tensor, Tensor], None]
-Synapses = LinearSynapses | ConvSynapses
+Synapses = LinearSynapses | ConvSynapses | SparseSynapses
 
 
 def spiking_forward(
@@ -214,6 +225,12 @@ def count_backward(grad: Tensor, spikes: Spikes) -> Tensor:
     return gathered
 
 
+def max_pool(words: Words, windows: Windows) -> tuple[Words, Tensor]:
+    """Pooled words, and which active input each active entry is the peak of; see `pool.max_pool`."""
+    with on_device(words.word):
+        return pool.max_pool(words, windows)
+
+
 def _synapses(
     terms: Sequence[Term], precision: Precision, kept: list[Tensor] | None = None
 ) -> list[Synapses]:
@@ -225,6 +242,8 @@ def _synapses(
 def _one(term: Term, how: Products, planes: Tensor | None) -> Synapses:
     if isinstance(term.connection, Conv):
         return ConvSynapses(term, how, planes)
+    if isinstance(term.connection, SparseLinear):
+        return SparseSynapses(term, planes)
     with_kernel(term.connection, Linear, "gpu")
     return LinearSynapses(term, how, planes)
 
@@ -258,9 +277,11 @@ def _backward(synapses: list[Synapses], needed: Sequence[bool], walk: Walk) -> l
         one.gradient(len(one.spikes.value) if wanted else 0)
         for one, wanted in zip(synapses, needed, strict=True)
     ]
+    # All terms read the same δ: in the widest format that any of them wants.
+    dtype = max((one.how.delta for one in synapses), key=lambda dtype: dtype.itemsize)
     state = like.new_zeros((n_batch, n_out))
     for first, words in reversed(_segments(synapses)):
-        delta = like.new_empty((n_batch, words * STEPS, n_out), dtype=synapses[0].how.delta)
+        delta = like.new_empty((n_batch, words * STEPS, n_out), dtype=dtype)
         walk(first, words, state, delta)
         for gradient in gradients:
             gradient.add(delta, first, words)

@@ -14,7 +14,7 @@ from torch import Tensor
 from sparsespike.backends.gpu import linear, plan
 from sparsespike.backends.gpu.precision import Products, planes_of
 from sparsespike.descriptions import Term
-from sparsespike.spikes.words import UNITS, n_blocks
+from sparsespike.spikes.words import UNITS, Words, n_blocks
 
 # Programs that share a sum, at least: two for each of 132 processors.
 PROGRAMS = 264
@@ -99,17 +99,7 @@ class LinearGradient:
         if form.input == "dense":
             return
         self.weight = weight.contiguous()
-        self.row = torch.empty(len(self.input), dtype=torch.int64, device=weight.device)
-        self.unit = torch.empty(len(self.input), dtype=torch.int32, device=weight.device)
-        linear.list_entries[(synapses.batch, synapses.n_word, n_blocks(n_in))](
-            synapses.words.active,
-            synapses.words.start,
-            self.row,
-            self.unit,
-            synapses.n_word,
-            n_in,
-            UNITS=UNITS,
-        )
+        self.row, self.unit = entries(synapses.words, n_active)
 
     def add(self, delta: Tensor, first: int, words: int) -> None:
         """Takes up δ (B, words * 32, N) of a segment."""
@@ -198,6 +188,17 @@ class LinearGradient:
             BLOCK_E=block_e,
             BLOCK_N=64,
         )
+
+
+def entries(words: Words, n_active: int) -> tuple[Tensor, Tensor]:
+    """The active inputs, listed: (n_active,) int64 row and int32 unit of each; see `list_entries`."""
+    batch, n_word, n_in = words.word.shape
+    row = torch.empty(n_active, dtype=torch.int64, device=words.device)
+    unit = torch.empty(n_active, dtype=torch.int32, device=words.device)
+    linear.list_entries[(batch, n_word, n_blocks(n_in))](
+        words.active, words.start, row, unit, n_word, n_in, UNITS=UNITS
+    )
+    return row, unit
 
 
 def _stages(dtype: torch.dtype) -> int:
