@@ -19,7 +19,7 @@ from torch import Tensor
 from sparsespike.bench import inputs
 from sparsespike.bench.gate import HEAD_SAMPLES, HEAD_STEPS, PLANES_ROOM, compare, decided
 from sparsespike.bench.peers import PEERS, DenseLayer, layer_of
-from sparsespike.bench.trial import OURS, Device, Method, Trial, backend_on
+from sparsespike.bench.trial import OURS, Device, Method, OnCpu, Trial, backend_on, chosen
 from sparsespike.connections.linear import Linear
 from sparsespike.network import Layer
 from sparsespike.neurons.lif import LIF
@@ -43,6 +43,7 @@ class LayerBench:
         batch_size: samples B, >= 1.
         b_th: half-width of the active band, > 0; None for 0.2, or the network's own.
         device: where the methods compute.
+        backend: of sparsespike on the CPU: its event-driven kernels, or auto, which may choose dense ones.
         methods: what to run.
         repeats: timed runs of each method, >= 1.
         limit: seconds after which a method is given up or not repeated further, > 0.
@@ -60,6 +61,7 @@ class LayerBench:
     batch_size: int = 256
     b_th: float | None = None
     device: Device = "cpu"
+    backend: OnCpu = "cpu"
     methods: tuple[Method, ...] = get_args(Method)
     repeats: int = 20
     limit: float = 20.0
@@ -67,7 +69,7 @@ class LayerBench:
     out: Path = Path("results")
 
     def __post_init__(self) -> None:
-        backend_on(self.device)
+        backend_on(self.device, self.backend)
         rules: dict[str, tuple[str, bool]] = {
             "neurons": ("an integer >= 1", self.neurons is None or self.neurons >= 1),
             "steps": ("an integer >= 2", self.steps is None or self.steps >= 2),
@@ -121,7 +123,7 @@ class LayerBench:
             torch.randn(n_batch, n_step, generator=draw),
             torch.randn(n_batch, len(made.weight), generator=draw),
             self.device,
-            backend_on(self.device),
+            backend_on(self.device, self.backend),
         )
 
 
@@ -155,7 +157,7 @@ class LayerCase:
             fired = self._layer("cpu", self.neuron)(self.spikes)
         assert isinstance(fired, Spikes)
         n_batch, n_step, n_in = self.spikes.shape
-        return {
+        facts = {
             "source": self.source,
             "batch_size": n_batch,
             "steps": n_step,
@@ -168,6 +170,7 @@ class LayerCase:
             "rate": fired.rate(),
             "activity": fired.activity(),
         }
+        return facts | {"chosen": chosen(self)} if self.backend == "auto" else facts
 
     def head(self) -> LayerCase:
         """See `Case`: the first samples and steps."""

@@ -1,4 +1,4 @@
-"""`sparsespike bench layer | step | gpu`: the fields of each benchmark are its options."""
+"""`sparsespike bench layer | step | gpu | tune`: the fields of each benchmark are its options."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sparsespike.cli.options import add_options, given
 
 def add_bench(commands: Any, argv: list[str]) -> None:
     """Adds the command; `argv` only to know whether it is the one called, for its options cost an import."""
-    epilog = "examples:\n  sparsespike bench layer\n  sparsespike bench step --json\n  sparsespike bench gpu"
+    epilog = "examples:\n  sparsespike bench layer\n  sparsespike bench step --json\n  sparsespike bench gpu\n  sparsespike bench tune"
     bench = add_command(commands, "bench", "time a layer or a training step", None, epilog)
     actions = bench.add_subparsers(
         title="commands", dest="action", metavar="COMMAND", required=True
@@ -20,6 +20,9 @@ def add_bench(commands: Any, argv: list[str]) -> None:
     layer = add_command(actions, "layer", "time forward and backward of one layer", _bench)
     step = add_command(actions, "step", "time one training step of a network", _bench)
     gpu = add_command(actions, "gpu", "run the paper's sizes on a GPU, or tune it", _bench_gpu)
+    add_command(
+        actions, "tune", 'measure the costs that the backend "auto" chooses by, in a minute', _bench_tune
+    )
     if "bench" not in argv:
         return  # the dataclasses below import torch, which the other commands' help need not wait for
     from sparsespike.bench import GpuBench, LayerBench, StepBench
@@ -45,7 +48,7 @@ def _bench(parsed: argparse.Namespace) -> None:
         print_json({**about, "rows": [dataclasses.asdict(row) for row in rows]})
     else:
         print_table(report.table(report.headline(about["case"]), report.caption(about), rows))
-        for line in report.remarks(rows):
+        for line in (*report.remarks(rows), *about["case"].get("chosen", ())):
             print(line)
     wrong = [f"{row.method}: {row.reason}" for row in rows if row.status == "wrong"]
     if wrong:
@@ -58,3 +61,11 @@ def _bench_gpu(parsed: argparse.Namespace) -> None:
     from sparsespike.bench import GpuBench, gpu
 
     gpu.run(GpuBench(**given(GpuBench, parsed)), Console(highlight=False))
+
+
+def _bench_tune(parsed: argparse.Namespace) -> None:
+    from rich.console import Console
+
+    from sparsespike.bench import tune_cpu
+
+    tune_cpu.run(Console(highlight=False))

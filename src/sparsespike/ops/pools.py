@@ -20,7 +20,7 @@ def max_pool(spikes: Spikes, windows: Windows) -> Spikes:
         Spikes of the windows' unit shape, stored as `spikes`.
     """
     spikes.check()
-    if backends.backend_for(spikes) != "cpu":
+    if backends.backend_for(spikes) not in ("cpu", "auto"):
         window, peak = windows.peaks(spikes.storage.entry(spikes.shape))
         active, source = windows.active(spikes.storage.active_entry(spikes.shape), window, peak)
         known = active if spikes.storage.has_active else None
