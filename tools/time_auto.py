@@ -2,8 +2,8 @@
 
     python tools/time_auto.py [--repeats 15] [--threads 1]
 
-Prints one JSON line per case: the least milliseconds of each, forward and backward, what was chosen, and how many
-times the better form's time "auto" takes. The three take turns, so that a busy machine slows all alike.
+Prints one JSON line per case: the least milliseconds of each, forward and backward, what was chosen, and how
+many times the better form's time "auto" takes. The three take turns, so that a busy machine slows all alike.
 """
 
 from __future__ import annotations
@@ -44,7 +44,10 @@ def main() -> None:
                 "share": share,
                 "costs": costs.in_force().source,
             }
-            print(json.dumps(environment() | line | timed(sizes, batch, share, asked.repeats)), flush=True)
+            print(
+                json.dumps(environment() | line | timed(sizes, batch, share, asked.repeats)),
+                flush=True,
+            )
 
 
 def timed(sizes: tuple[int, ...], batch: int, share: float, repeats: int) -> dict[str, object]:
@@ -63,13 +66,17 @@ def timed(sizes: tuple[int, ...], batch: int, share: float, repeats: int) -> dic
     found: dict[str, object] = {"activity": layer(spikes).activity()}
     for i, (direction, choice) in enumerate(zip(auto.PASSES, seen, strict=True)):
         least = {form: min(run[i] for run in runs[1:]) * 1e3 for form, runs in taken.items()}
-        middle = {form: statistics.median(run[i] for run in runs[1:]) for form, runs in taken.items()}
+        middle = {
+            form: statistics.median(run[i] for run in runs[1:]) for form, runs in taken.items()
+        }
         found[direction] = {
             "ms": {form: round(ms, 3) for form, ms in least.items()},
             "chosen": choice.form,
             "why": choice.reason,
             "auto_over_best": round(least["auto"] / min(least["sparse"], least["dense"]), 3),
-            "chosen_over_best": round(middle[choice.form] / min(middle["sparse"], middle["dense"]), 3),
+            "chosen_over_best": round(
+                middle[choice.form] / min(middle["sparse"], middle["dense"]), 3
+            ),
         }
     return found
 

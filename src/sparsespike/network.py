@@ -30,8 +30,8 @@ class Layer(Module):
         connection: `Linear`, or any module that gives a `Current`; or several, whose currents add up, each
             with an input of its own.
         neuron: `LIF`, `Readout` or another `Neuron`. Layers may share one.
-        backend: "dense" (the oracle), "cpu", "gpu", "auto" (`use_backend` says what each is), or None for the one
-            of `use_backend`, else by device.
+        backend: "dense" (the oracle), "cpu", "gpu", "auto" (`use_backend` says what each is), or None for
+            the one of `use_backend`, else by device.
 
     Raises:
         ValueError: if `backend` is unknown, or a part is no such module.

@@ -136,9 +136,9 @@ def use_backend(name: str) -> Iterator[None]:
     """Computes with this backend inside the `with`, wherever a layer names none itself.
 
     Args:
-        name: "dense" (the oracle: plain PyTorch, any neuron, slow), "cpu", "gpu", or "auto": on the CPU per layer
-            and call event-driven or dense kernels, whichever are estimated to be faster (`auto.py`), and "gpu"
-            for spikes stored as it takes them.
+        name: "dense" (the oracle: plain PyTorch, any neuron, slow), "cpu", "gpu", or "auto": on the CPU, per
+            layer and call, event-driven or dense kernels, whichever are estimated to be faster
+            (`auto.py`), and "gpu" for spikes stored as it takes them.
 
     Raises:
         ValueError: if there is no such backend.

@@ -60,7 +60,9 @@ class Choice(NamedTuple):
         return f"{self.layer}: {self.direction} {self.form}, {self.reason}"
 
 
-_forced: tuple[Form, Form] | None = None  # no ContextVar: backward passes may run in autograd's threads
+_forced: tuple[Form, Form] | None = (
+    None  # no ContextVar: backward passes may run in autograd's threads
+)
 _seen: list[dict[Choice, None]] = []
 
 
@@ -72,7 +74,7 @@ def use_forms(forward: Form, backward: Form) -> Iterator[None]:
         ValueError: if there is no such form.
     """
     global _forced
-    for name, form in zip(PASSES, (forward, backward), strict=True):
+    for name, form in (("forward", forward), ("backward", backward)):
         if form not in get_args(Form):
             raise ValueError(f'{name}: expected "sparse" or "dense", found {form!r}')
     before, _forced = _forced, (forward, backward)

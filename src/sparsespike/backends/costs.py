@@ -1,7 +1,8 @@
 """What a layer takes on this CPU, event-driven and dense: the cost model of the backend "auto".
 
-A few layers were measured: what an event costs them per block of weights that it reaches, and what the dense form
-costs per multiplication. Between these layers the costs are interpolated in the logarithms of their sizes.
+A few layers were measured: what an event costs them per block of weights that it reaches, and what the
+dense form costs per multiplication. Between these layers the costs are interpolated in the logarithms of
+their sizes.
 `sparsespike bench tune` measures them on this machine; until then those of `costs.json` serve, which it wrote
 on another one: only ratios matter. Threads take shares of either form, so one thread is measured.
 """
@@ -251,7 +252,7 @@ def write(costs: Costs, when: str) -> Path:
 
 @lru_cache(maxsize=1)
 def _read(target: Path) -> InForce:
-    """The costs in a file if they are there, whole, and of this machine; else the default's, with a warning."""
+    """The costs in a file; the default's if there is none, or, with a warning, if it does not fit."""
     shipped = json.loads((files("sparsespike.backends") / "costs.json").read_text("utf-8"))
     default = InForce(_costs(shipped["costs"]), f"default, {shipped['cpu']}")
     try:
@@ -291,7 +292,9 @@ def _costs(found: dict[str, Any]) -> Costs:
         for kind in ("linear", "conv")
     }
     for kind, n in (("linear", 2), ("conv", 4)):
-        if not known[kind] or any(len(layer.sizes) != n or min(layer.sizes) < 1 for layer in known[kind]):
+        if not known[kind] or any(
+            len(layer.sizes) != n or min(layer.sizes) < 1 for layer in known[kind]
+        ):
             raise ValueError(f"{kind}: expected layers of {n} sizes >= 1")
     linear, conv = (_number("double", number) for number in found["double"])
     return Costs(

@@ -1,7 +1,7 @@
 """`sparsespike bench tune`: measures the cost model of the backend "auto" on this machine.
 
-A few layers are run event-driven and dense, each pass by itself, on one thread. What counts is the least of some
-runs, by the processor time of this thread: other processes that want the same cores do not count.
+A few layers are run event-driven and dense, each pass by itself, on one thread. What counts is the least
+of some runs, by the processor time of this thread: other processes that want the same cores do not count.
 """
 
 from __future__ import annotations
@@ -28,8 +28,14 @@ from sparsespike.neurons.lif import LIF
 from sparsespike.spikes.spikes import Spikes
 
 # As `Measured.sizes` has them; samples of 100 steps.
-LINEAR = {(50, 50): 32, (200, 200): 32, (784, 200): 16, (200, 1000): 16, (1000, 1000): 8}
-CONV = {
+LINEAR: dict[tuple[int, ...], int] = {
+    (50, 50): 32,
+    (200, 200): 32,
+    (784, 200): 16,
+    (200, 1000): 16,
+    (1000, 1000): 8,
+}
+CONV: dict[tuple[int, ...], int] = {
     (1, 28, 32, 5): 3,
     (2, 34, 16, 5): 3,
     (16, 28, 32, 3): 3,
@@ -37,11 +43,11 @@ CONV = {
     (64, 7, 64, 3): 8,
 }
 DOUBLE = ((1000, 1000), 4), ((32, 14, 64, 3), 1)  # compared with float64
-WALKED = (1, 500)  # a layer that hardly multiplies
+WALKED = (1, 500)  # a layer that hardly multiplies, and whose rows stay near
 STEPS = 100
 # Where the two forms cost about the same there are many events; few would measure what comes with a call.
 RATE, FIRED, ACTIVE = 0.25, 0.05, 0.08
-SECONDS, RUNS = 0.25, 4  # of each pass, at least
+SECONDS, RUNS = 0.15, 3  # of each pass, at least
 
 
 def run(console: Console) -> Costs:
@@ -77,26 +83,28 @@ def measured(tell: Callable[[str], None] = lambda what: None) -> Costs:
     Args:
         tell: called with what is measured next.
     """
-    tell("steps without products")
-    walked = Case(WALKED, 4, torch.float32)
-    walk = walked.forward(unpacked) / walked.n_block
     tell("calls")
     small = Case((1, 1), 1, torch.float32, steps=2)
-    call = max(1.0, small.forward(unpacked) - small.forward(cpu))
+    idle = small.forward(unpacked)
+    call = max(1.0, idle - small.forward(cpu))
+    tell("steps without products")
+    walked = Case(WALKED, 32, torch.float32)
+    walk = max(0.01, (walked.forward(unpacked) - idle) / walked.n_block)
     tell("float64")
     linear, conv = (
         Case(sizes, samples, torch.float64).forward(unpacked)
         / Case(sizes, samples, torch.float32).forward(unpacked)
         for sizes, samples in DOUBLE
     )
-    by_kind = []
-    for layers in (LINEAR, CONV):
-        rows = []
-        for sizes, samples in layers.items():
+
+    def layers(known: dict[tuple[int, ...], int]) -> tuple[Measured, ...]:
+        found = []
+        for sizes, samples in known.items():
             tell(" ".join(map(str, sizes)))
-            rows.append(_layer(Case(sizes, samples, torch.float32), walk, call))
-        by_kind.append(tuple(rows))
-    return Costs(*by_kind, walk, call, (linear, conv))
+            found.append(_layer(Case(sizes, samples, torch.float32), walk, call))
+        return tuple(found)
+
+    return Costs(layers(LINEAR), layers(CONV), walk, call, (linear, conv))
 
 
 def _layer(case: Case, walk: float, call: float) -> Measured:

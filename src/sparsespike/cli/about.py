@@ -19,7 +19,7 @@ from sparsespike.data import listing
 
 
 def about() -> dict[str, Any]:
-    """Versions, threads, backends, by which costs "auto" chooses, and where kernels and data lie (None: nowhere, not there)."""
+    """Versions, threads, backends, what "auto" goes by, where kernels and data lie (None: nowhere)."""
     kernels = place().path
     return {
         "sparsespike": __version__,

@@ -12,7 +12,8 @@ from sparsespike.cli.options import add_options, given
 
 def add_bench(commands: Any, argv: list[str]) -> None:
     """Adds the command; `argv` only to know whether it is the one called, for its options cost an import."""
-    epilog = "examples:\n  sparsespike bench layer\n  sparsespike bench step --json\n  sparsespike bench gpu\n  sparsespike bench tune"
+    calls = "layer", "step --json", "gpu", "tune"
+    epilog = "\n".join(("examples:", *(f"  sparsespike bench {call}" for call in calls)))
     bench = add_command(commands, "bench", "time a layer or a training step", None, epilog)
     actions = bench.add_subparsers(
         title="commands", dest="action", metavar="COMMAND", required=True
@@ -21,7 +22,10 @@ def add_bench(commands: Any, argv: list[str]) -> None:
     step = add_command(actions, "step", "time one training step of a network", _bench)
     gpu = add_command(actions, "gpu", "run the paper's sizes on a GPU, or tune it", _bench_gpu)
     add_command(
-        actions, "tune", 'measure the costs that the backend "auto" chooses by, in a minute', _bench_tune
+        actions,
+        "tune",
+        'measure the costs that the backend "auto" chooses by, in a minute',
+        _bench_tune,
     )
     if "bench" not in argv:
         return  # the dataclasses below import torch, which the other commands' help need not wait for

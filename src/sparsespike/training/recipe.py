@@ -79,8 +79,8 @@ class Recipe:
         validation: share of the training samples held out to choose the best epoch, in [0, 1); 0 trains
             on all of them and keeps the last epoch.
         seed: of the initial weights, the order of the samples and the held-out share, >= 0.
-        backend: where layers are computed: cpu, gpu, dense, the slow reference, or auto, on the CPU whichever of
-            event-driven and dense kernels is estimated to be faster.
+        backend: where layers are computed: cpu, gpu, dense, the slow reference, or auto, on the CPU
+            event-driven or dense kernels, whichever are estimated to be faster.
 
     Raises:
         ValueError: naming the field, what was expected and what was found.

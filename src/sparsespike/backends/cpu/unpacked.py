@@ -28,7 +28,9 @@ from sparsespike.backends.kernels import with_kernel
 from sparsespike.descriptions import LIF, Conv, Linear, Neuron, Precision, Term
 from sparsespike.spikes.spikes import Spikes
 
-CHUNK = 8 * 2**20  # bytes of (sample, step, unit) tensors at a time, where more than one sample fits
+CHUNK = (
+    8 * 2**20
+)  # bytes of (sample, step, unit) tensors at a time, where more than one sample fits
 ROOM = 32 * 2**20  # and of one sample at most
 
 FULL = ("none", "ieee")  # what torch calls products in full
@@ -122,7 +124,9 @@ def spiking_backward(
     total = [[p.new_zeros(p.shape) for p in _detached(term.parameter)] for term in terms]
     with torch.autocast("cpu", enabled=False):
         for chunk in _Chunk.all(terms):
-            delta = chunk.out.zero_()  # what lies behind a sample's last active entry is not written
+            delta = (
+                chunk.out.zero_()
+            )  # what lies behind a sample's last active entry is not written
             rows = chunk.rows(delta)
 
             def run(first: int, last: int, rows: Rows = rows) -> None:
@@ -210,34 +214,34 @@ class _Chunk:
         total = None
         for term in self.terms:
             dense, (weight, *bias) = self.unpacked(term), _detached(term.parameter)
-            if isinstance(term.connection, Linear):
-                if total is None:
-                    total = torch.mm(dense, weight.t(), out=self.out)
-                else:
-                    total.addmm_(dense, weight.t())
-                if bias:
-                    total += bias[0]
-            else:
+            if isinstance(term.connection, Conv):
                 brought = _convolved(term.connection, dense, weight, bias)
                 total = brought if total is None else total.add_(brought)
+                continue
+            if total is None:
+                total = torch.mm(dense, weight.t(), out=self.out)
+            else:
+                total.addmm_(dense, weight.t())
+            if bias:
+                total += bias[0]
         assert total is not None
         return total
 
     def add_gradients(
         self, term: Term, delta: Tensor, gathered: Tensor, total: Sequence[Tensor]
     ) -> None:
-        """Adds ∇ of the parameters to `total`, and writes ε at the chunk's active inputs if any are wanted."""
+        """Adds ∇ of the parameters to `total`, and writes ε at the chunk's active inputs if wanted."""
         dense, weight = self.unpacked(term), term.parameter[0].detach()
         wanted = len(gathered) > 0
-        if isinstance(term.connection, Linear):
+        if isinstance(term.connection, Conv):
+            grad, *parts = _convolved_back(term.connection, delta, dense, weight, wanted)
+            for whole, part in zip(total, parts, strict=False):
+                whole.add_(part)
+        else:
             total[0].addmm_(delta.t(), dense)
             grad = torch.mm(delta, weight, out=dense) if wanted else None
             if len(total) > 1:
                 total[1].add_(delta.sum(0))
-        else:
-            grad, *parts = _convolved_back(term.connection, delta, dense, weight, wanted)
-            for whole, part in zip(total, parts, strict=False):
-                whole.add_(part)
         if grad is not None:
             lists, found = (
                 form.rows(term.spikes.active_unit, term.spikes.active_offset),
@@ -255,7 +259,13 @@ def _convolved(conv: Conv, dense: Tensor, weight: Tensor, bias: list[Tensor]) ->
     """(rows, n_in) -> (rows, n_out)."""
     image, padding = _image(conv, dense)
     out = functional.conv2d(
-        image, weight, *bias, stride=conv.stride, padding=padding, dilation=conv.dilation, groups=conv.groups
+        image,
+        weight,
+        *bias,
+        stride=conv.stride,
+        padding=padding,
+        dilation=conv.dilation,
+        groups=conv.groups,
     )
     return out.reshape(len(dense), conv.n_out)
 
@@ -300,7 +310,9 @@ def _image(conv: Conv, dense: Tensor) -> tuple[Tensor, tuple[int, int]]:
 def _check(terms: Sequence[Term]) -> None:
     reason = refusal(terms)
     if reason:
-        raise ValueError(f"current: expected a layer with a dense form, found one without: {reason}")
+        raise ValueError(
+            f"current: expected a layer with a dense form, found one without: {reason}"
+        )
 
 
 def _detached(parameter: Sequence[Tensor]) -> list[Tensor]:
@@ -322,7 +334,9 @@ def _multiplies_in_full() -> bool:
     """Whether torch's own switches leave float32 products on the CPU as they are."""
     if torch.get_float32_matmul_precision() != "highest":
         return False
-    general = getattr(torch.backends, "fp32_precision", "none")  # older versions have no such switch
+    general = getattr(
+        torch.backends, "fp32_precision", "none"
+    )  # older versions have no such switch
     for kind in ("matmul", "conv"):
         switch = getattr(torch.backends.mkldnn, kind, None)
         own = getattr(switch, "fp32_precision", "none")

@@ -46,7 +46,7 @@ def unpack(unit, offset, begin, end, first, dense):
 
 @compiled
 def pick(grad, active_unit, active_offset, begin, end, first, gathered):
-    """Hands the active inputs of rows begin:end their entries of grad (rows, n_in), whose first row is `first`."""
+    """Hands the active inputs of rows begin:end their entries of grad (rows, n_in), from row `first` on."""
     for row in range(np.uint64(begin), np.uint64(end)):
         at = row - np.uint64(first)
         for k in range(active_offset[row], active_offset[row + np.uint64(1)]):
