@@ -36,7 +36,6 @@ __all__ = [
 ]
 
 Form = Literal["sparse", "dense"]
-PASSES = ("forward", "backward")
 
 log = logging.getLogger(__name__)
 
@@ -60,9 +59,19 @@ class Choice(NamedTuple):
         return f"{self.layer}: {self.direction} {self.form}, {self.reason}"
 
 
-_forced: tuple[Form, Form] | None = (
-    None  # no ContextVar: backward passes may run in autograd's threads
-)
+class Forms(NamedTuple):
+    """Which form each pass takes.
+
+    Attributes:
+        forward: of the forward pass.
+        backward: of the backward pass.
+    """
+
+    forward: Form
+    backward: Form
+
+
+_forced: Forms | None = None  # no ContextVar: backward passes may run in threads of autograd's own
 _seen: list[dict[Choice, None]] = []
 
 
@@ -77,7 +86,7 @@ def use_forms(forward: Form, backward: Form) -> Iterator[None]:
     for name, form in (("forward", forward), ("backward", backward)):
         if form not in get_args(Form):
             raise ValueError(f'{name}: expected "sparse" or "dense", found {form!r}')
-    before, _forced = _forced, (forward, backward)
+    before, _forced = _forced, Forms(forward, backward)
     try:
         yield
     finally:
@@ -129,7 +138,7 @@ def _chosen(
     if refused:
         form, reason = "sparse", f"no dense form: {refused}"
     elif _forced is not None:
-        form, reason = _forced[PASSES.index(direction)], "asked for"
+        form, reason = getattr(_forced, direction), "asked for"
     else:
         sparse, dense = estimated(costs.in_force().costs)
         form = "dense" if dense < sparse else "sparse"
