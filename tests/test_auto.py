@@ -255,6 +255,35 @@ def test_neurons_without_kernels_and_unknown_forms_are_refused():
         auto.use_forms("dense", "both").__enter__()  # pyright: ignore[reportArgumentType]
 
 
+def test_benchmarks_and_recipes_take_auto_and_tell_what_it_chose(tmp_path, capsys):
+    from sparsespike.bench import LayerBench, StepBench
+    from sparsespike.cli import main
+    from sparsespike.training.recipe import Recipe
+
+    assert Recipe(backend="auto").backend == "auto"
+    about = LayerBench(neurons=20, steps=10, batch_size=4, rate=0.1, backend="auto").case().about()
+    assert [line.split(": ")[1].split()[0] for line in about["chosen"]] == ["forward", "backward"]
+    words = (
+        "bench layer --neurons 20 --steps 10 --batch-size 4 --rate 0.1 --repeats 1 --backend auto"
+    )
+    methods = ["--methods", "sparsespike", "--out", str(tmp_path)]
+    assert main([*words.split(), *methods]) == 0
+    assert "backward sparse, estimated" in capsys.readouterr().out
+    chosen = StepBench("fashion-mnist", batch_size=4, neurons=20, backend="auto").case().about()
+    assert len(chosen["chosen"]) == 4  # the readout is not chosen for
+    with pytest.raises(ValueError, match="backend: expected"):
+        LayerBench(device="cuda", backend="auto")
+
+
+def test_info_says_which_costs_are_in_force(no_file, capsys):
+    from sparsespike.cli import main
+
+    for source in ("default, ", f"{no_file}, today"):
+        assert main(["info", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["costs"].startswith(source)
+        costs.write(stub(1.0, 1.0), "today")
+
+
 # ---- the costs -----------------------------------------------------------------------------------
 
 

@@ -64,7 +64,7 @@ def timed(sizes: tuple[int, ...], batch: int, share: float, repeats: int) -> dic
                 with auto.use_forms(form, form):
                     taken[form].append(once(layer, spikes))
     found: dict[str, object] = {"activity": layer(spikes).activity()}
-    for i, (direction, choice) in enumerate(zip(auto.PASSES, seen, strict=True)):
+    for i, (direction, choice) in enumerate(zip(("forward", "backward"), seen, strict=True)):
         least = {form: min(run[i] for run in runs[1:]) * 1e3 for form, runs in taken.items()}
         middle = {
             form: statistics.median(run[i] for run in runs[1:]) for form, runs in taken.items()
