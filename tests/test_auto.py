@@ -189,7 +189,7 @@ def stub(sparse: float, dense: float) -> costs.Costs:
     numbers = dict.fromkeys(("scatter", "gradient", "gather"), sparse)
     numbers |= dict.fromkeys(("forward", "weight", "input"), dense)
     linear, conv = (costs.Measured((2,) * n, **numbers) for n in (2, 4))
-    return costs.Costs((linear,), (conv,), 1e-9, 1e-9, (2.0, 2.0))
+    return costs.Costs((linear,), (conv,), 1e-9, (2.0, 2.0))
 
 
 @pytest.mark.parametrize("conv", [False, True])
@@ -264,7 +264,7 @@ def test_benchmarks_and_recipes_take_auto_and_tell_what_it_chose(tmp_path, capsy
     about = LayerBench(neurons=20, steps=10, batch_size=4, rate=0.1, backend="auto").case().about()
     assert [line.split(": ")[1].split()[0] for line in about["chosen"]] == ["forward", "backward"]
     words = (
-        "bench layer --neurons 20 --steps 10 --batch-size 4 --rate 0.1 --repeats 1 --backend auto"
+        "bench layer --neurons 40 --steps 30 --batch-size 8 --rate 0.05 --repeats 1 --backend auto"
     )
     methods = ["--methods", "sparsespike", "--out", str(tmp_path)]
     assert main([*words.split(), *methods]) == 0
@@ -323,7 +323,7 @@ def test_measured_costs_are_written_and_read_again(no_file):
         (lambda found: found | {"torch": "0.1"}, "expected costs of torch .*, found 0.1"),
         (lambda found: {"when": "today"}, "KeyError"),
         (lambda found: [], "TypeError"),
-        (lambda found: found | {"costs": found["costs"] | {"walk": -1}}, "walk: expected a number"),
+        (lambda found: found | {"costs": found["costs"] | {"call": -1}}, "call: expected a number"),
         (lambda found: found | {"costs": found["costs"] | {"conv": []}}, "conv: expected layers"),
         (None, "JSONDecodeError"),
     ],

@@ -43,7 +43,7 @@ class Measured:
         gradient: the same, ∇W of a convolution; of a `Linear`, what the nanoseconds of `cpu/plan.py` are
             multiplied by where ε is not wanted.
         gather: per active input and block, ε of a convolution; of a `Linear`, the factor where ε is wanted.
-        forward: per multiplication of the dense form, forward.
+        forward: per multiplication of the dense form, forward, what comes with it included.
         weight: of ∇W.
         input: of ε.
     """
@@ -67,14 +67,12 @@ class Costs:
     Attributes:
         linear: `Linear` layers.
         conv: convolutions.
-        walk: nanoseconds per step and block of inputs or neurons that the dense form unpacks or walks over.
         call: nanoseconds by which the dense form of a layer in which nothing happens is slower.
         double: how many times longer a multiplication takes in float64, of a `Linear` and of a convolution.
     """
 
     linear: tuple[Measured, ...]
     conv: tuple[Measured, ...]
-    walk: float
     call: float
     double: tuple[float, float]
 
@@ -105,7 +103,7 @@ class InForce(NamedTuple):
 
 def forward(costs: Costs, terms: Sequence[Term]) -> Estimate:
     """One forward pass. What both forms take to list what fires is in neither."""
-    sparse, dense = 0.0, _walked(costs, terms, 1)
+    sparse, dense = 0.0, costs.call
     for term in terms:
         near = _near(costs, term.connection)
         sparse += len(term.spikes.unit) * _reach(term) * near.scatter
@@ -117,7 +115,7 @@ def backward(
     costs: Costs, terms: Sequence[Term], fired: Spikes, neuron: LIF, needed: Sequence[bool]
 ) -> Estimate:
     """One backward pass of a layer whose spikes and active entries are `fired`."""
-    sparse, dense = 0.0, _walked(costs, terms, 2)
+    sparse, dense = 0.0, costs.call
     for term, wanted in zip(terms, needed, strict=True):
         near, spikes = _near(costs, term.connection), term.spikes
         n_active = len(spikes.active_unit) if wanted else 0
@@ -151,11 +149,6 @@ def reach(connection: Connection, itemsize: int) -> float:
     return -(-connection.n_out // lanes)
 
 
-def blocks(connection: Connection, itemsize: int) -> float:
-    """Blocks of its inputs and neurons."""
-    return (connection.n_in + connection.n_out) * itemsize / BLOCK
-
-
 def _reach(term: Term) -> float:
     return reach(term.connection, term.parameter[0].element_size())
 
@@ -166,14 +159,6 @@ def _products(costs: Costs, term: Term) -> float:
     double = term.parameter[0].dtype == torch.float64
     times = costs.double[isinstance(term.connection, Conv)] if double else 1.0
     return n_batch * steps * products(term.connection) * times
-
-
-def _walked(costs: Costs, terms: Sequence[Term], n_pass: int) -> float:
-    """What the dense form takes beside its multiplications; backwards δ is written, then read."""
-    n_batch, steps, _ = terms[0].spikes.shape
-    size = terms[0].parameter[0].element_size()
-    n_block = sum(blocks(term.connection, size) for term in terms)
-    return costs.call + n_pass * n_batch * steps * n_block * costs.walk
 
 
 def _near(costs: Costs, connection: Connection) -> Measured:
@@ -299,7 +284,6 @@ def _costs(found: dict[str, Any]) -> Costs:
     linear, conv = (_number("double", number) for number in found["double"])
     return Costs(
         **known,
-        walk=_number("walk", found["walk"]),
         call=_number("call", found["call"]),
         double=(linear, conv),
     )

@@ -29,6 +29,7 @@ from sparsespike.spikes.spikes import Spikes
 
 # As `Measured.sizes` has them; samples of 100 steps.
 LINEAR: dict[tuple[int, ...], int] = {
+    (4, 200): 32,
     (50, 50): 32,
     (200, 200): 32,
     (784, 200): 16,
@@ -43,7 +44,6 @@ CONV: dict[tuple[int, ...], int] = {
     (64, 7, 64, 3): 8,
 }
 DOUBLE = ((1000, 1000), 4), ((32, 14, 64, 3), 1)  # compared with float64
-WALKED = (1, 500)  # a layer that hardly multiplies, and whose rows stay near
 STEPS = 100
 # Where the two forms cost about the same there are many events; few would measure what comes with a call.
 RATE, FIRED, ACTIVE = 0.25, 0.05, 0.08
@@ -67,7 +67,7 @@ def run(console: Console) -> Costs:
             torch.no_grad(),
             Progress(*columns, console=console, transient=True) as progress,
         ):
-            task = progress.add_task("", total=len(LINEAR) + len(CONV) + 3)
+            task = progress.add_task("", total=len(LINEAR) + len(CONV) + 2)
             found = measured(lambda what: progress.update(task, description=what, advance=1))
     finally:
         torch.set_num_threads(threads)
@@ -85,11 +85,7 @@ def measured(tell: Callable[[str], None] = lambda what: None) -> Costs:
     """
     tell("calls")
     small = Case((1, 1), 1, torch.float32, steps=2)
-    idle = small.forward(unpacked)
-    call = max(1.0, idle - small.forward(cpu))
-    tell("steps without products")
-    walked = Case(WALKED, 32, torch.float32)
-    walk = max(0.01, (walked.forward(unpacked) - idle) / walked.n_block)
+    call = max(1.0, small.forward(unpacked) - small.forward(cpu))
     tell("float64")
     linear, conv = (
         Case(sizes, samples, torch.float64).forward(unpacked)
@@ -101,13 +97,13 @@ def measured(tell: Callable[[str], None] = lambda what: None) -> Costs:
         found = []
         for sizes, samples in known.items():
             tell(" ".join(map(str, sizes)))
-            found.append(_layer(Case(sizes, samples, torch.float32), walk, call))
+            found.append(_layer(Case(sizes, samples, torch.float32), call))
         return tuple(found)
 
-    return Costs(layers(LINEAR), layers(CONV), walk, call, (linear, conv))
+    return Costs(layers(LINEAR), layers(CONV), call, (linear, conv))
 
 
-def _layer(case: Case, walk: float, call: float) -> Measured:
+def _layer(case: Case, call: float) -> Measured:
     """What the passes of a layer cost, less what `Costs` counts by itself."""
     forward = {module: case.forward(module) for module in (cpu, unpacked)}
     backward = {
@@ -115,12 +111,10 @@ def _layer(case: Case, walk: float, call: float) -> Measured:
         for module in (cpu, unpacked)
         for wanted in (False, True)
     }
-    walked = walk * case.n_block
-    weight = backward[unpacked, False] - 2 * walked - call
-    both = backward[unpacked, True] - 2 * walked - call
+    weight, both = (backward[unpacked, wanted] - call for wanted in (False, True))
     numbers = {
         "scatter": forward[cpu] / (case.n_spikes * case.reach),
-        "forward": (forward[unpacked] - walked - call) / case.n_product,
+        "forward": (forward[unpacked] - call) / case.n_product,
         "weight": weight / case.n_product,
         "input": (both - weight) / case.n_product,
     }
@@ -169,7 +163,6 @@ class Case:
         size = connection.weight.element_size()
         self.n_spikes, self.n_active = len(spikes.unit), len(spikes.active_unit)
         self.n_product = samples * steps * costs.products(described)
-        self.n_block = samples * steps * costs.blocks(described, size)
         self.reach = costs.reach(described, size)
 
     def forward(self, module: ModuleType) -> float:
