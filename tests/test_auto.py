@@ -35,10 +35,11 @@ FORMS = pytest.mark.parametrize("forms", MIXED, ids="-".join)
 def no_file(tmp_path, monkeypatch):
     """Costs are the default's, whatever was measured on this machine."""
     monkeypatch.setattr(costs, "path", lambda: tmp_path / "cpu_costs.json")
-    costs._read.cache_clear()
+    costs.in_force.cache_clear()
     folder.say_once.cache_clear()
     yield tmp_path / "cpu_costs.json"
-    costs._read.cache_clear()
+    monkeypatch.undo()
+    costs.in_force.cache_clear()
 
 
 # ---- the dense form ------------------------------------------------------------------------------

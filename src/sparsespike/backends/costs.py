@@ -200,6 +200,7 @@ def interpolated(known: tuple[Measured, ...], sizes: tuple[float, ...]) -> Measu
 # ---- measured on this machine --------------------------------------------------------------------
 
 
+@lru_cache(maxsize=1)
 def in_force() -> InForce:
     """The costs that estimates are made with: this machine's if they were measured, else the default."""
     return _read(path())
@@ -231,11 +232,10 @@ def write(costs: Costs, when: str) -> Path:
     part = target.with_name(f"{target.name}.{os.getpid()}.part")
     part.write_text(json.dumps({**origin(), "when": when, "costs": asdict(costs)}, indent=2) + "\n")
     part.replace(target)
-    _read.cache_clear()
+    in_force.cache_clear()
     return target
 
 
-@lru_cache(maxsize=1)
 def _read(target: Path) -> InForce:
     """The costs in a file; the default's if there is none, or, with a warning, if it does not fit."""
     shipped = json.loads((files("sparsespike.backends") / "costs.json").read_text("utf-8"))
