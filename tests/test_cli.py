@@ -223,7 +223,7 @@ def test_info_tells_versions_threads_backends_and_folders(capsys):
     assert about["numba"] == numba.__version__
     assert about["sparsespike"] == ss.__version__
     assert about["threads"] == torch.get_num_threads()
-    assert about["backends"] == ["dense", "cpu", "gpu"]
+    assert about["backends"] == ["dense", "cpu", "gpu", "auto"]
     assert about["gpu"] == (torch.cuda.get_device_name() if torch.cuda.is_available() else None)
     assert Path(about["data"]["fashion-mnist-sample"]).is_dir()
     assert Path(about["downloads"]).name == "sparsespike"

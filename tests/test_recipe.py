@@ -93,7 +93,7 @@ def test_the_docstring_explains_every_field():
         ("weight_decay", -1, "weight_decay: expected a finite number >= 0, found -1.0"),
         ("seed", -1, r"seed: expected an integer in \[0, 2\^63\), found -1"),
         ("reset", "subtrac", "reset: expected one of .* found 'subtrac'; did you mean 'subtract'"),
-        ("backend", 3, "backend: expected one of cpu, gpu, dense, found 3"),
+        ("backend", 3, "backend: expected one of cpu, gpu, dense, auto, found 3"),
         ("surrogate", "Traingle(1)", "surrogate: .* did you mean 'Triangle'"),
         ("surrogate", "Triangle(wide)", r"surrogate: expected numbers in Triangle\(...\)"),
         ("surrogate", "Triangle(0)", "surrogate: expected a finite number > 0"),

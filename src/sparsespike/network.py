@@ -8,7 +8,7 @@ from typing import Any, Literal, overload
 
 from torch import Tensor, nn
 
-from sparsespike.backends import BACKENDS, use_backend
+from sparsespike.backends import check_name, use_backend
 from sparsespike.connections.connection import Connection
 from sparsespike.connections.current import Current
 from sparsespike.connections.relay import Relay
@@ -30,7 +30,8 @@ class Layer(Module):
         connection: `Linear`, or any module that gives a `Current`; or several, whose currents add up, each
             with an input of its own.
         neuron: `LIF`, `Readout` or another `Neuron`. Layers may share one.
-        backend: "dense" (the oracle), "cpu", "gpu", or None for the one of `use_backend`, else by device.
+        backend: "dense" (the oracle), "cpu", "gpu", "auto" (`use_backend` says what each is), or None for
+            the one of `use_backend`, else by device.
 
     Raises:
         ValueError: if `backend` is unknown, or a part is no such module.
@@ -131,10 +132,7 @@ class Layer(Module):
     def _backend_context(self) -> Any:
         if self.backend is None:
             return nullcontext()
-        if self.backend not in BACKENDS:
-            raise ValueError(
-                f"backend: expected one of {', '.join(BACKENDS)}, found {self.backend!r}"
-            )
+        check_name(self.backend)
         return use_backend(self.backend)
 
 

@@ -20,6 +20,7 @@ from sparsespike.spikes.spikes import Spikes
 from sparsespike.spikes.words import Words
 
 BACKENDS = ("dense", "cpu", "gpu")
+CHOICES = (*BACKENDS, "auto")  # what one may ask for: "auto" picks among kernels of the others
 TORCH_OF_GPU = 2, 9  # the oldest that the GPU backend runs with
 
 _chosen: ContextVar[str | None] = ContextVar("sparsespike_backend", default=None)
@@ -117,7 +118,17 @@ def load(name: str) -> Backend:
         from sparsespike.backends import gpu
 
         return gpu
-    raise ValueError(f"backend: expected one of {', '.join(BACKENDS)}, found {name!r}")
+    if name == "auto":
+        from sparsespike.backends import auto
+
+        return auto
+    raise ValueError(f"backend: expected one of {', '.join(CHOICES)}, found {name!r}")
+
+
+def check_name(name: str) -> None:
+    """Raises a ValueError unless there is such a backend."""
+    if name not in CHOICES:
+        raise ValueError(f"backend: expected one of {', '.join(CHOICES)}, found {name!r}")
 
 
 @contextmanager
@@ -125,13 +136,14 @@ def use_backend(name: str) -> Iterator[None]:
     """Computes with this backend inside the `with`, wherever a layer names none itself.
 
     Args:
-        name: "dense" (the oracle: plain PyTorch, any neuron, slow), "cpu" or "gpu".
+        name: "dense" (the oracle: plain PyTorch, any neuron, slow), "cpu", "gpu", or "auto": on the CPU, per
+            layer and call, event-driven or dense kernels, whichever are estimated to be faster
+            (`auto.py`), and "gpu" for spikes stored as it takes them.
 
     Raises:
         ValueError: if there is no such backend.
     """
-    if name not in BACKENDS:
-        raise ValueError(f"backend: expected one of {', '.join(BACKENDS)}, found {name!r}")
+    check_name(name)
     token = _chosen.set(name)
     try:
         yield
@@ -146,6 +158,8 @@ def named() -> str | None:
 
 def device_for(backend: str) -> torch.device:
     """Where a backend computes: the current GPU for "gpu", else the CPU; in Triton's interpreter the CPU too.
+
+    "auto" computes where the spikes are, and data come on the CPU.
 
     Raises:
         ValueError: if there is no such GPU.
@@ -192,16 +206,18 @@ def _allows_tf32() -> bool:
 def backend_for(spikes: Spikes) -> str:
     """The backend in force: the one of `use_backend`, else the one that takes spikes stored so.
 
+    Where "auto" was asked for and the GPU backend takes the spikes, it is "gpu".
+
     Raises:
         ValueError: if none does.
     """
     chosen = named()
-    if chosen is not None:
+    if chosen is not None and chosen != "auto":
         return chosen
     if isinstance(spikes.storage, Words):
         return "gpu"
     if spikes.device.type == "cpu":
-        return "cpu"
+        return chosen or "cpu"
     raise ValueError(
         f"backend: expected words of bits on {spikes.device}, found lists; .to_words() converts them, "
         'and "dense" runs anywhere'

@@ -18,7 +18,7 @@ from sparsespike.bench import inputs
 from sparsespike.bench.cases import PRESETS, ConvSizes, Preset
 from sparsespike.bench.inputs import LayerInput
 from sparsespike.bench.layer_case import LayerCase
-from sparsespike.bench.trial import Device, Method, backend_on
+from sparsespike.bench.trial import Device, Method, OnCpu, backend_on
 
 # Of synthetic input to a fully connected layer: shares as in trained second layers (section 3.2).
 RATE, ACTIVITY = 0.008, 0.009
@@ -55,6 +55,7 @@ class LayerBench:
         batch_size: samples B, >= 1; None for 256, or 32 of a convolution.
         b_th: half-width of the active band, > 0; None for 0.2, or the network's own.
         device: where the methods compute.
+        backend: of sparsespike on the CPU: its event-driven kernels, or auto, which may choose dense ones.
         methods: what to run.
         repeats: timed runs of each method, >= 1.
         limit: seconds after which a method is given up or not repeated further, > 0.
@@ -80,6 +81,7 @@ class LayerBench:
     batch_size: int | None = None
     b_th: float | None = None
     device: Device = "cpu"
+    backend: OnCpu = "cpu"
     methods: tuple[Method, ...] = get_args(Method)
     repeats: int = 20
     limit: float = 20.0
@@ -87,7 +89,7 @@ class LayerBench:
     out: Path = Path("results")
 
     def __post_init__(self) -> None:
-        backend_on(self.device)
+        backend_on(self.device, self.backend)
         rules: dict[str, tuple[str, bool]] = {
             "neurons": ("an integer >= 1", self.neurons is None or self.neurons >= 1),
             "steps": ("an integer >= 2", self.steps is None or self.steps >= 2),
@@ -144,7 +146,7 @@ class LayerBench:
             torch.randn(n_batch, n_step, generator=draw),
             torch.randn(n_batch, made.synapses.n_out, generator=draw),
             self.device,
-            backend_on(self.device),
+            backend_on(self.device, self.backend),
         )
 
     def sizes(self) -> ConvSizes:

@@ -19,7 +19,7 @@ from sparsespike.bench.blocks import reached
 from sparsespike.bench.dense import Synapses, arranged, dense, in_shape, module_of
 from sparsespike.bench.gate import HEAD_STEPS, PLANES_ROOM, compare, decided, head_samples
 from sparsespike.bench.peers import PEERS, DenseLayer, layer_of
-from sparsespike.bench.trial import OURS, Trial
+from sparsespike.bench.trial import OURS, Trial, chosen
 from sparsespike.descriptions import Conv
 from sparsespike.network import Layer
 from sparsespike.neurons.lif import LIF
@@ -58,7 +58,7 @@ class LayerCase:
             fired = self._layer("cpu", self.neuron)(self.spikes)
         assert isinstance(fired, Spikes)
         n_batch, n_step, n_in = self.spikes.shape
-        return {
+        facts = {
             "source": self.source,
             "batch_size": n_batch,
             "steps": n_step,
@@ -73,6 +73,7 @@ class LayerCase:
             "activity": fired.activity(),
             "blocks": reached(self.spikes, self.synapses),
         }
+        return facts | {"chosen": chosen(self)} if self.backend == "auto" else facts
 
     def head(self) -> LayerCase:
         """See `Case`: the first samples and steps."""

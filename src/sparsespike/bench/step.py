@@ -36,7 +36,7 @@ from sparsespike.bench.dense_net import (
 from sparsespike.bench.gate import EXACT, HEAD_STEPS, head_samples, relative_error
 from sparsespike.bench.layer_case import LayerCase
 from sparsespike.bench.peers import PEERS, DenseLayer, layer_of
-from sparsespike.bench.trial import OURS, Device, Method, Trial, backend_on
+from sparsespike.bench.trial import OURS, Device, Method, OnCpu, Trial, backend_on, chosen
 from sparsespike.network import Layer, Network
 from sparsespike.neurons.lif import LIF
 from sparsespike.spikes.spikes import Spikes
@@ -58,6 +58,7 @@ class StepBench:
         batch_size: samples, >= 1; None for the recipe's.
         b_th: half-width of the active band, > 0; None for the recipe's.
         device: where the methods compute.
+        backend: of sparsespike on the CPU: its event-driven kernels, or auto, which may choose dense ones.
         methods: what to run.
         repeats: timed runs of each method, >= 1.
         limit: seconds after which a method is given up or not repeated further, > 0.
@@ -72,6 +73,7 @@ class StepBench:
     batch_size: int | None = None
     b_th: float | None = None
     device: Device = "cpu"
+    backend: OnCpu = "cpu"
     methods: tuple[Method, ...] = get_args(Method)
     repeats: int = 20
     limit: float = 20.0
@@ -79,7 +81,7 @@ class StepBench:
     out: Path = Path("results")
 
     def __post_init__(self) -> None:
-        backend_on(self.device)
+        backend_on(self.device, self.backend)
         for name, holds in (("repeats", self.repeats >= 1), ("limit", self.limit > 0)):
             if not holds:
                 raise ValueError(f"{name}: expected a number > 0, found {getattr(self, name)}")
@@ -119,7 +121,7 @@ class StepBench:
         spikes, label = inputs.batch(dataset, recipe, recipe.batch_size, self.seed)
         net = recipe.network(dataset.about.sensor, dataset.n_classes) if net is None else net
         layers(net)  # refuses what the dense methods do not know
-        where = self.device, backend_on(self.device)
+        where = self.device, backend_on(self.device, self.backend)
         named = f"{dataset.name}, {source}"
         return StepCase(named, len(dataset), recipe, net, spikes, label, *where)
 
@@ -153,7 +155,7 @@ class StepCase:
         with torch.no_grad(), use_backend("cpu"):
             _, hidden = self.net(self.spikes, return_spikes=True)
         n_batch, n_step, n_in = self.spikes.shape
-        return {
+        facts = {
             "source": self.source,
             "batch_size": n_batch,
             "steps": n_step,
@@ -164,6 +166,7 @@ class StepCase:
             "rate": [layer.rate() for layer in hidden],
             "activity": [layer.activity() for layer in hidden],
         }
+        return facts | {"chosen": chosen(self)} if self.backend == "auto" else facts
 
     def head(self) -> StepCase:
         """See `Case`: the first samples and steps."""

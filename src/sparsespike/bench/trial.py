@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from sparsespike.bench.measure import Phases, available_bytes
+from sparsespike.bench.measure import Phases, available_bytes, run
 
 OURS = "sparsespike"
 # The dense method that is given every advantage: its process keeps the memory that it has freed.
@@ -27,17 +27,20 @@ Method = Literal[
     "norse",
 ]
 Device = Literal["cpu", "cuda"]
+OnCpu = Literal["cpu", "auto"]
 
 
-def backend_on(device: str) -> str:
+def backend_on(device: str, on_cpu: OnCpu = "cpu") -> str:
     """The backend that `OURS` means on a device.
 
     Raises:
-        ValueError: if there is no such device here.
+        ValueError: if there is no such device here, or `on_cpu` is not for it.
     """
+    if device == "cuda" and on_cpu != "cpu":
+        raise ValueError(f'backend: expected "cpu" beside --device cuda, found "{on_cpu}"')
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError('device: expected a CUDA device for "cuda", found none')
-    return "gpu" if device == "cuda" else "cpu"
+    return "gpu" if device == "cuda" else on_cpu
 
 
 class Trial(NamedTuple):
@@ -110,6 +113,15 @@ class Bench(Protocol):
     def case(self) -> Case:
         """The case; the same one at every call."""
         ...
+
+
+def chosen(case: Case) -> list[str]:
+    """What the backend "auto" chooses for a case, a line for each pass of each layer."""
+    from sparsespike.backends import auto
+
+    with auto.noted() as seen:
+        run(case.trial(OURS).phases)
+    return [str(choice) for choice in seen]
 
 
 def check_memory(method: str, case: Case, device: str = "cpu") -> None:

@@ -13,13 +13,13 @@ import numpy
 import torch
 
 from sparsespike import __version__
-from sparsespike.backends import BACKENDS
+from sparsespike.backends import CHOICES, costs
 from sparsespike.compiling.folder import place, user_cache
 from sparsespike.data import listing
 
 
 def about() -> dict[str, Any]:
-    """Versions, threads, backends, and where kernels and data lie (None: nowhere, not there)."""
+    """Versions, threads, backends, what "auto" goes by, where kernels and data lie (None: nowhere)."""
     kernels = place().path
     return {
         "sparsespike": __version__,
@@ -32,7 +32,8 @@ def about() -> dict[str, Any]:
         "system": platform.platform(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "backends": list(BACKENDS),
+        "backends": list(CHOICES),
+        "costs": costs.in_force().source,
         "kernels": kernels and str(kernels),
         "downloads": str(user_cache()),
         "data": {row.name: row.folder and str(row.folder) for row in listing()},

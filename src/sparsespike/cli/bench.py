@@ -1,4 +1,4 @@
-"""`sparsespike bench layer | step | gpu`: the fields of each benchmark are its options."""
+"""`sparsespike bench layer | step | gpu | tune`: the fields of each benchmark are its options."""
 
 from __future__ import annotations
 
@@ -16,9 +16,13 @@ if TYPE_CHECKING:
 
 def add_bench(commands: Any, argv: list[str]) -> None:
     """Adds the command; `argv` only to know whether it is the one called, for its options cost an import."""
-    epilog = (
-        "examples:\n  sparsespike bench layer\n  sparsespike bench layer --connection conv2d --preset first\n"
-        "  sparsespike bench step --recipe fashion-mnist-conv --json\n  sparsespike bench gpu"
+    calls = (
+        "layer",
+        "layer --connection conv2d --preset first",
+        "step --recipe fashion-mnist-conv --json",
+    )
+    epilog = "\n".join(
+        ("examples:", *(f"  sparsespike bench {call}" for call in (*calls, "gpu", "tune")))
     )
     bench = add_command(commands, "bench", "time a layer or a training step", None, epilog)
     actions = bench.add_subparsers(
@@ -27,6 +31,12 @@ def add_bench(commands: Any, argv: list[str]) -> None:
     layer = add_command(actions, "layer", "time forward and backward of one layer", _bench)
     step = add_command(actions, "step", "time one training step of a network", _bench)
     gpu = add_command(actions, "gpu", "run the paper's sizes on a GPU, or tune it", _bench_gpu)
+    add_command(
+        actions,
+        "tune",
+        'measure the costs that the backend "auto" chooses by, in a minute',
+        _bench_tune,
+    )
     if "bench" not in argv:
         return  # the dataclasses below import torch, which the other commands' help need not wait for
     from sparsespike.bench import GpuBench, LayerBench, StepBench
@@ -55,7 +65,8 @@ def _bench(parsed: argparse.Namespace) -> None:
         print_json({**about, "rows": [dataclasses.asdict(row) for row in rows]})
     else:
         print_table(report.table(report.headline(about["case"]), report.caption(about), rows))
-        for line in (*report.remarks(rows), *report.per_block(about["case"], rows)):
+        remarks = (*report.remarks(rows), *report.per_block(about["case"], rows))
+        for line in (*remarks, *about["case"].get("chosen", ())):
             print(line)
     _refuse_wrong(rows)
 
@@ -102,3 +113,11 @@ def _bench_gpu(parsed: argparse.Namespace) -> None:
     from sparsespike.bench import GpuBench, gpu
 
     gpu.run(GpuBench(**given(GpuBench, parsed)), Console(highlight=False))
+
+
+def _bench_tune(parsed: argparse.Namespace) -> None:
+    from rich.console import Console
+
+    from sparsespike.bench import tune_cpu
+
+    tune_cpu.run(Console(highlight=False))

@@ -28,7 +28,7 @@ def max_pool(spikes: Spikes, windows: Windows) -> Spikes:
     """
     spikes.check()
     backend = backends.backend_for(spikes)
-    if backend == "cpu":
+    if backend in ("cpu", "auto"):
         from sparsespike.backends import cpu
 
         storage, source = cpu.max_pool(spikes.lists, spikes.shape, windows)
@@ -60,7 +60,7 @@ def sum_pool(spikes: Spikes, windows: Windows, scale: float) -> Spikes:
     """
     spikes.check()
     lists = spikes.lists
-    if backends.backend_for(spikes) != "cpu":
+    if backends.backend_for(spikes) not in ("cpu", "auto"):
         _, window, _ = windows.holding(lists.entry(spikes.shape))
         source, active, _ = windows.holding(lists.active_entry(spikes.shape))
         known = active if lists.has_active else None

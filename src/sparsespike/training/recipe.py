@@ -80,7 +80,8 @@ class Recipe:
         validation: share of the training samples held out to choose the best epoch, in [0, 1); 0 trains
             on all of them and keeps the last epoch.
         seed: of the initial weights, the order of the samples and the held-out share, >= 0.
-        backend: where layers are computed: cpu, gpu, or dense, the slow reference.
+        backend: where layers are computed: cpu, gpu, dense, the slow reference, or auto, on the CPU
+            event-driven or dense kernels, whichever are estimated to be faster.
 
     Raises:
         ValueError: naming the field, what was expected and what was found.
@@ -113,7 +114,7 @@ class Recipe:
     activity_lower_weight: float = 100.0
     validation: float = 0.0
     seed: int = 0
-    backend: Literal["cpu", "gpu", "dense"] = "cpu"
+    backend: Literal["cpu", "gpu", "dense", "auto"] = "cpu"
 
     def __post_init__(self) -> None:
         for name, kind in typing.get_type_hints(Recipe).items():

@@ -126,7 +126,10 @@ def _spiking_gradient(
     if linear is not None:
         summed, spread = plan.forms(spikes, fired, parameter, neuron, wanted)
     traced = linear is not None and summed == plan.TRACED
-    connection = synapses.kernel(rows, parameter) if wanted and not spread else None
+    connection = None
+    if wanted and not spread:  # a forward pass by the dense form keeps no rows
+        rows = rows if rows.numel() else synapses.fan_outs(parameter[0])
+        connection = synapses.kernel(rows, parameter)
     transposed = linear.tiled(parameter[0]) if linear is not None and wanted and spread else None
     slope_of = surrogate.kernel(lif, potential, grad_value, neuron.attached)
     own = form.rows(fired.unit, fired.offset)
