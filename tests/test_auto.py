@@ -147,6 +147,26 @@ def test_a_linear_into_a_convolution_equals_the_oracle(forms, even):
     assert compare(grads["auto"], grads["dense"])["learning"]
 
 
+@FORMS
+@pytest.mark.parametrize("kind", [ss.SumPool2d, ss.AvgPool2d])
+def test_units_that_a_row_lists_several_times_equal_the_oracle(forms, kind):
+    dense = (torch.rand(2, 9, 2, 4, 4) < 0.4).double()
+    conv = ss.Conv2d(2, 3, 2, dtype=torch.float64)
+    torch.nn.init.normal_(conv.weight, 0.1, 0.2)
+    grads, outs = {}, {}
+    for name in ("auto", "dense"):
+        leaf = dense.clone().requires_grad_()
+        pooled = kind(2)(ss.Spikes.from_dense(leaf))
+        assert len(pooled.lists.entry(pooled.shape).unique()) < pooled.n_spikes
+        conv.weight.grad = None
+        with auto.use_forms(*forms):
+            outs[name] = ss.Layer(conv, ss.LIF(10e-3, 1e-3, b_th=0.9), backend=name)(pooled)
+            (outs[name].to_dense() * torch.linspace(-1, 1, 3).view(3, 1, 1)).sum().backward()
+        grads[name] = {"weight": conv.weight.grad, "input": leaf.grad}
+    assert_same_lists(outs["auto"], outs["dense"])
+    assert compare(grads["auto"], grads["dense"])["learning"]
+
+
 def test_chunks_and_threads_make_no_difference(monkeypatch, two_threads):
     monkeypatch.setattr(unpacked, "CHUNK", 2 * 9 * 8 * (20 + 65))  # two samples
     with auto.use_forms("dense", "dense"):
