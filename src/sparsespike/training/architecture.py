@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import torch
@@ -72,7 +73,7 @@ def _hidden(recipe: Recipe, n_in: int) -> list[nn.Module]:
     for text in recipe.layers:
         name, given, named = call("layers", text, LAYERS)
         try:
-            modules.append(getattr(sparsespike, name)(*given, **named))
+            modules.append(attrgetter(name)(sparsespike)(*given, **named))
         except (TypeError, ValueError) as error:
             raise ValueError(f"layers: {text}: {error}") from None
     return modules

@@ -51,8 +51,8 @@ class Recipe:
             UnitDrop(0.1), TimeJitter(1e-3), TimeShift(5e-3), TimeStretch(0.1), UnitJitter(1), Shift(2).
         hidden: neurons of each hidden layer, from the input up; all are fully connected.
         layers: hidden layers of other kinds, from the input up, in place of hidden = []: Conv2d(1, 32, 5),
-            Conv1d, Linear(1568, 200), each with neurons; MaxPool2d(2), AvgPool2d(2), SumPool2d(2), Flatten(),
-            Dropout(0.2).
+            Conv1d, Linear(1568, 200), SparseLinear.random(784, 1000, fan_in=50), each with neurons;
+            MaxPool2d(2), AvgPool2d(2), SumPool2d(2), Flatten(), Dropout(0.2).
         steps: time steps T of a sample, >= 2.
         dt: time step, seconds, > 0.
         tau_mem: membrane time constant of the hidden layers, seconds, > 0.

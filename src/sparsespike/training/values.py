@@ -14,7 +14,8 @@ from typing import Any, Literal
 
 from sparsespike.spikes.arguments import nearest
 
-LAYERS = ("Conv2d", "Conv1d", "Linear", "MaxPool2d", "AvgPool2d", "SumPool2d", "Flatten", "Dropout")
+CONNECTIONS = "Conv2d", "Conv1d", "Linear", "SparseLinear.random"
+LAYERS = (*CONNECTIONS, "MaxPool2d", "AvgPool2d", "SumPool2d", "Flatten", "Dropout")
 
 
 def _anything(value: object) -> bool:
@@ -118,7 +119,7 @@ def call(field: str, text: str, known: tuple[str, ...]) -> tuple[str, list[Any],
     try:
         tree = ast.parse(text.strip(), mode="eval").body
         tree = tree if isinstance(tree, ast.Call) else ast.Call(tree, [], [])
-        name = tree.func.id if isinstance(tree.func, ast.Name) else text
+        name = ast.unparse(tree.func)
         values = [ast.literal_eval(value) for value in tree.args]
         named = {str(word.arg): ast.literal_eval(word.value) for word in tree.keywords}
     except (SyntaxError, ValueError):
