@@ -189,11 +189,12 @@ def test_layers_are_built_in_a_row_and_read_the_shape_of_the_units():
 def test_synapses_at_random_are_those_of_their_own_seed():
     layers = ("SparseLinear.random(64, 40, fan_in=5, seed=3)", "Linear(40, 20)")
     net = Recipe(hidden=(), layers=layers).network((1, 8, 8), 3)
+    assert isinstance(net[0], ss.Layer)
     sparse = net[0].connection
     expected = ss.SparseLinear.random(64, 40, fan_in=5, seed=3)
     assert isinstance(sparse, ss.SparseLinear)
     assert torch.equal(sparse.index, expected.index)
-    assert 0.5 < sparse.weight.std() * 5**0.5 / (20 * (1 - net[0].neuron.alpha)) < 2
+    assert 0.5 < sparse.weight.std() * 5**0.5 / (20 * (1 - math.exp(-0.1))) < 2
 
 
 @pytest.mark.parametrize(
