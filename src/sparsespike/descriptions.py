@@ -200,7 +200,8 @@ class SparseLinear:
             found = tuple(parameter[1].shape)
             raise ValueError(f"bias: expected ({self.n_out},), one per neuron, found {found}")
         if self.index.device != weight.device:
-            raise ValueError(f"index: expected it on {weight.device}, found {self.index.device}")
+            where = f"{self.index.device}, as the index is"
+            raise ValueError(f"weight: expected it on {where}, found {weight.device}")
 
 
 def check_index(index: Tensor, n_in: int, n_out: int) -> None:
