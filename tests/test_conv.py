@@ -152,6 +152,21 @@ def test_every_reset_equals_the_oracle(reset, detach, dtype):
         assert min(seen["spiking"], seen["in_band"], seen["learning"]), (case, seen)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_one_event_reaches_its_whole_patch_wherever_it_is(dtype):
+    """Marks are words of 64 sites; runs of a patch begin in one and end in the next."""
+    dense = torch.eye(9 * 15, dtype=dtype).view(-1, 1, 1, 9, 15)
+    dense = torch.cat((dense, torch.zeros_like(dense)), 1)  # a sample per position
+    conv = ss.Conv2d(1, 2, 5, padding=2, dtype=dtype)
+    torch.nn.init.constant_(conv.weight, 2.0)
+    outs = [
+        ss.Layer(conv, EXACT_LIF, backend=name)(ss.Spikes.from_dense(dense)).to_dense()
+        for name in ("cpu", "dense")
+    ]
+    assert outs[1].sum() > 135 * 2 * 9
+    assert torch.equal(*outs)
+
+
 def test_generated_exact_convolutions_equal_the_oracle():
     seen = Counter()
 
