@@ -24,7 +24,8 @@ BELOW = {
     "data": {"spikes", "compiling"},
 }
 BELOW["training"] = {*BELOW, "training"}
-BELOW["bench"] = {*BELOW, "bench"}
+BELOW["pages"] = {"data"}
+BELOW["bench"] = {*BELOW} - {"pages"}
 BELOW["cli"] = {*BELOW, "cli"}
 TOP = {"__init__", "__main__"}
 
