@@ -228,3 +228,17 @@ def test_metrics_are_json_of_finite_numbers(tmp_path):
 
     for line in (tmp_path / "metrics.jsonl").read_text().splitlines():
         json.loads(line, parse_constant=refuse)
+
+
+def test_scoring_leaves_nothing_out_at_random(tmp_path):
+    recipe = dataclasses.replace(QUICK, hidden=(), layers=("Linear(784, 20)", "Dropout(0.8)"))
+    net, test = recipe.network(784, 10), few("", "test")
+    scores = [evaluate(net, test, recipe) for _ in range(2)]
+    assert scores[0]["loss"] == scores[1]["loss"]
+    assert net.training  # a run goes on training after its validation
+    net.eval()
+    spikes, label = test.batch(range(150), 40)
+    logit = losses.logits(net(spikes), "max")
+    assert scores[0]["accuracy"] == (logit.argmax(1) == label).float().mean().item()
+    net.train()
+    assert not torch.equal(losses.logits(net(spikes), "max"), logit)

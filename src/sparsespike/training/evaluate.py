@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +24,7 @@ Which = Literal["best", "last"]
 
 
 def evaluate(net: Network, dataset: EventDataset, recipe: Recipe) -> dict[str, Any]:
-    """Scores every sample, the last partial batch included; no gradients, no regulariser.
+    """Scores every sample, the last partial batch included; no gradients, no regulariser, no dropout.
 
     Args:
         net: the network.
@@ -58,7 +60,7 @@ def evaluate(net: Network, dataset: EventDataset, recipe: Recipe) -> dict[str, A
     loader.watch.told = True  # the score has it
     net.to(device_for(recipe.backend))
     start = time.perf_counter()
-    with torch.no_grad(), use_backend(recipe.backend):
+    with _as_evaluated(net), torch.no_grad(), use_backend(recipe.backend):
         for spikes, label in loader.batches(0):
             spikes, label = placed(spikes, label, recipe.backend)
             potential, hidden = net(spikes, return_spikes=True)
@@ -108,6 +110,17 @@ def load_run(folder: Path, which: Which | None = None) -> tuple[Network, Recipe,
     net = recipe.network(run.get("unit_shape", run["n_in"]), run["n_class"])
     load_weights(net, tensors, path)
     return net, recipe, {"dataset": run["dataset"], "checkpoint": which, "epoch": state["epoch"]}
+
+
+@contextmanager
+def _as_evaluated(net: Network) -> Iterator[None]:
+    """The network in `eval()`, then as it was before."""
+    before = net.training
+    net.eval()
+    try:
+        yield
+    finally:
+        net.train(before)
 
 
 def read_run(folder: Path) -> tuple[Recipe, dict[str, Any]]:
