@@ -26,6 +26,7 @@ BELOW = {
 BELOW["training"] = {*BELOW, "training"}
 BELOW["pages"] = {"data"}
 BELOW["bench"] = {*BELOW} - {"pages"}
+BELOW["reproduce"] = {*BELOW}
 BELOW["cli"] = {*BELOW, "cli"}
 TOP = {"__init__", "__main__"}
 

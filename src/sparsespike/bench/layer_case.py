@@ -54,9 +54,7 @@ class LayerCase:
 
     def about(self) -> dict[str, Any]:
         """See `Case`."""
-        with torch.no_grad():
-            fired = self._layer("cpu", self.neuron)(self.spikes)
-        assert isinstance(fired, Spikes)
+        fired = self.fired()
         n_batch, n_step, n_in = self.spikes.shape
         facts = {
             "source": self.source,
@@ -74,6 +72,13 @@ class LayerCase:
             "blocks": reached(self.spikes, self.synapses),
         }
         return facts | {"chosen": chosen(self)} if self.backend == "auto" else facts
+
+    def fired(self) -> Spikes:
+        """What the layer gives: (B, T, N_out)."""
+        with torch.no_grad():
+            fired = self._layer("cpu", self.neuron)(self.spikes)
+        assert isinstance(fired, Spikes)
+        return fired
 
     def head(self) -> LayerCase:
         """See `Case`: the first samples and steps."""

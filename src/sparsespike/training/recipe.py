@@ -171,7 +171,7 @@ class Recipe:
             dt=self.dt,
             v_th=self.v_th,
             b_th=self.b_th,
-            surrogate=self._surrogate(),
+            surrogate=self.built_surrogate(),
             reset=self.reset,
         )
         shape = (units,) if isinstance(units, int) else tuple(units)
@@ -198,7 +198,8 @@ class Recipe:
         except (TypeError, ValueError) as error:
             raise ValueError(f"{field}: {error}") from None
 
-    def _surrogate(self) -> Surrogate:
+    def built_surrogate(self) -> Surrogate:
+        """What `surrogate` names."""
         from sparsespike.neurons import surrogates
 
         name, numbers = called("surrogate", self.surrogate, SURROGATES)
