@@ -51,7 +51,7 @@ $(VENV)/.ready-dev: $(VENV)/.ready
 # What `sparsespike bench layer` compares with. Without their dependencies, which would bring torchvision and with it a
 # CUDA build of torch; the last three are all that their neurons import beside what 'make setup' installs.
 peers: $(VENV)/.ready-dev
-	$(BIN)/pip install --quiet --no-deps snntorch==1.0.0 spikingjelly==2.0.0 norse==1.1.0 \
+	$(BIN)/pip install --quiet --no-deps snntorch==1.0.0 spikingjelly==2.0.0 norse==1.1.0 neurobench==2.3.0 \
 		loguru==0.7.3 nir==1.0.8 nirtorch==2.6
 
 # On a machine with a GPU, with the Python that has torch, Triton and pytest there: nothing is installed.

@@ -56,6 +56,12 @@ def add_reproduce(commands: Any) -> None:
         help="(default: reproduction)",
     )
     reproduce.add_argument(
+        "--device",
+        choices=("cpu", "cuda"),
+        default="cpu",
+        help="where to train and time; results of each are kept apart (default: cpu)",
+    )
+    reproduce.add_argument(
         "--jobs", type=int, metavar="N", help="trainings at once (default: one per core)"
     )
     add_data_folder(reproduce)
@@ -64,13 +70,15 @@ def add_reproduce(commands: Any) -> None:
 def _reproduce(parsed: argparse.Namespace) -> None:
     from rich.console import Console
 
+    from sparsespike.bench.trial import backend_on
     from sparsespike.reproduce import reproduce
     from sparsespike.reproduce.cell import Place
 
     jobs = (os.cpu_count() or 1) if parsed.jobs is None else parsed.jobs
     if jobs < 1:
         raise UsageError(f"--jobs: expected an integer >= 1, found {jobs}")
-    place = Place(parsed.out, parsed.data)
+    backend_on(parsed.device)  # or says that there is no GPU
+    place = Place(parsed.out, parsed.data, parsed.device)
     console = Console(stderr=True, highlight=False)
     failed = reproduce(parsed.experiment, place, parsed.quick, console, jobs)
     print(parsed.out / "docs" / "reproduction.html")

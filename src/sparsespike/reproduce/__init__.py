@@ -71,7 +71,7 @@ def reproduce(
                 f"experiment: expected {', '.join(EXPERIMENTS)} or all, found {name!r}"
             )
     covered = scope(quick, place.data)
-    records = Records(place.records)
+    records = Records(place.records, place.device)
     if records.damaged:
         console.print(f"{records.path}: {records.damaged} damaged lines are left out", markup=False)
     missing = {"F-MNIST", "N-MNIST", "SHD"} - {each.paper for each in covered.materials}

@@ -63,6 +63,7 @@ class ConvLayer:
                 activity=self.share,
                 methods=self.methods,
                 repeats=self.repeats,
+                device=place.device,
             )
         )
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from sparsespike.bench.trial import Device
+
 
 @dataclass(frozen=True)
 class Place:
@@ -20,15 +22,17 @@ class Place:
     Attributes:
         out: its folder.
         data: folder of the datasets; None for the default of `sparsespike.data.load`.
+        device: where networks are trained and layers timed.
     """
 
     out: Path
     data: Path | None = None
+    device: Device = "cpu"
 
     @property
     def runs(self) -> Path:
         """Folder of the trained networks."""
-        return self.out / "runs"
+        return self.out / "runs" / self.device
 
     @property
     def records(self) -> Path:

@@ -18,20 +18,23 @@ class Records:
 
     Args:
         path: of the JSONL file; need not exist.
+        device: whose results these are; those of others are passed over.
 
     Attributes:
         damaged: lines that are no record.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, device: str = "cpu") -> None:
         self.path = path
+        self.device = device
         self.damaged = 0
         self._found: dict[str, dict[str, Any]] = {}
         if path.exists():
             for line in path.read_text("utf-8").splitlines():
                 try:
                     record = json.loads(line)
-                    self._found[_text(record["cell"])] = record
+                    if record["device"] == device:
+                        self._found[_text(record["cell"])] = record
                 except (ValueError, KeyError, TypeError):
                     self.damaged += 1
 
@@ -54,7 +57,7 @@ class Records:
             ValueError: if a number in it is not finite.
             OSError: if the file cannot be written.
         """
-        about = {"bench": "reproduce", **environment(), "seconds": round(seconds, 2)}
+        about = {"bench": "reproduce", **environment(self.device), "seconds": round(seconds, 2)}
         record = {**about, "cell": key(cell), "found": found}
         line = json.dumps(record, allow_nan=False) + "\n"
         self.path.parent.mkdir(parents=True, exist_ok=True)

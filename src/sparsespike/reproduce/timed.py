@@ -73,6 +73,7 @@ class TrainedLayer:
             b_th=self.b_th or None,
             methods=self.methods,
             repeats=self.repeats,
+            device=place.device,
         )
         return measured(bench)
 
@@ -127,6 +128,7 @@ class SyntheticLayer:
             activity=self.share,
             methods=self.methods,
             repeats=self.repeats,
+            device=place.device,
         )
         return {**measured(bench), "operations": counted(bench.case())}
 
@@ -172,6 +174,7 @@ class TrainedStep:
             batch_size=self.batch_size,
             methods=self.methods,
             repeats=self.repeats,
+            device=place.device,
         )
         return measured(bench)
 

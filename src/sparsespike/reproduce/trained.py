@@ -90,10 +90,12 @@ class Training:
 
     def compute(self, place: Place) -> dict[str, Any]:
         """Its result, and of every epoch loss, accuracy, activity and rate per layer, and seconds."""
-        folder = self.folder(place)
+        folder, recipe = self.folder(place), self.settings()
+        if place.device == "cuda":
+            recipe = dataclasses.replace(recipe, backend="gpu")
         silent = Progress(Console(file=io.StringIO()))
         with alone(folder):  # several cells may need this run
-            result = train(self.settings(), folder, root=place.data, resume=True, progress=silent)
+            result = train(recipe, folder, root=place.data, resume=True, progress=silent)
         lines = checkpoint.read_lines(folder / runs.METRICS)
         epochs = [
             {
