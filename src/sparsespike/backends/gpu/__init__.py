@@ -204,12 +204,12 @@ def readout_backward(
 
 def count_forward(spikes: Spikes) -> Tensor:
     """Spikes of each unit over time; see `Backend`."""
-    word = spikes.words.word
-    n_batch, n_word, n_unit = word.shape
-    total = spikes.value.new_empty((n_batch, n_unit))
+    word, n_layer = spikes.words.word, spikes.words.n_layers(spikes.shape)
+    n_row, n_word, n_unit = word.shape
+    total = spikes.value.new_empty((n_row, n_unit))
     with on_device(total):
-        count.count[(n_batch, n_blocks(n_unit))](word, total, n_word, n_unit, UNITS=UNITS)
-    return total
+        count.count[(n_row, n_blocks(n_unit))](word, total, n_word, n_unit, UNITS=UNITS)
+    return total if n_layer == 1 else total.unflatten(0, (n_layer, -1)).sum(0)
 
 
 def count_backward(grad: Tensor, spikes: Spikes) -> Tensor:
@@ -217,10 +217,11 @@ def count_backward(grad: Tensor, spikes: Spikes) -> Tensor:
     words, gathered = spikes.words, torch.empty_like(spikes.value)
     if not len(gathered):
         return gathered
-    n_batch, n_word, n_unit = words.word.shape
+    n_row, n_word, n_unit = words.word.shape
+    grad = grad.repeat(words.n_layers(spikes.shape), 1)
     with on_device(grad):
-        count.count_back[(n_batch, n_word, n_blocks(n_unit))](
-            grad.contiguous(), words.active, words.start, gathered, n_word, n_unit, UNITS=UNITS
+        count.count_back[(n_row, n_word, n_blocks(n_unit))](
+            grad, words.active, words.start, gathered, n_word, n_unit, UNITS=UNITS
         )
     return gathered
 
