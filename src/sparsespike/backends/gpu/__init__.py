@@ -55,7 +55,7 @@ def spiking_forward(
     with on_device(like):
         constants = lif.constants(known, like.dtype, like.device)
         synapses = _synapses(terms, precision)
-        kept = [one.planes for one in synapses]
+        kept = _planes(synapses)
         pooled = len(_segments(synapses)) > 1
         listing = Listing(word, active, constants, pooled) if recorded else None
 
@@ -167,7 +167,7 @@ def readout_forward(
 
         synapses = _synapses(terms, precision)
         _forward(synapses, integrate)
-    return potential, [one.planes for one in synapses]
+    return potential, _planes(synapses)
 
 
 def readout_backward(
@@ -235,9 +235,20 @@ def max_pool(words: Words, windows: Windows) -> tuple[Words, Tensor]:
 def _synapses(
     terms: Sequence[Term], precision: Precision, kept: list[Tensor] | None = None
 ) -> list[Synapses]:
+    """Of every term; layers of words through one connection share its planes, which `kept` has once."""
     how = products(terms[0].parameter[0].dtype, precision)
-    planes = kept or [None] * len(terms)
-    return [_one(term, how, own) for term, own in zip(terms, planes, strict=True)]
+    known, made, rest = {}, [], iter(kept or ())
+    for term in terms:
+        key = id(term.connection), term.parameter[0].data_ptr()
+        planes = known[key] if key in known else next(rest, None)
+        made.append(_one(term, how, planes))
+        known[key] = made[-1].planes
+    return made
+
+
+def _planes(synapses: list[Synapses]) -> list[Tensor]:
+    """What stands for the weights, once each."""
+    return list({id(one.planes): one.planes for one in synapses}.values())
 
 
 def _one(term: Term, how: Products, planes: Tensor | None) -> Synapses:
