@@ -134,9 +134,12 @@ class Words(NamedTuple):
         part = part._replace(active=self.active[start:stop])
         if not len(self.start):
             return part, slice(0, 0)
-        before = int(popcount(self.active[:start]).sum())
-        kept = slice(before, before + part.n_active())
-        return part._replace(start=starts(part.active)), kept
+        kept = slice(self._before(start), self._before(stop))
+        return part._replace(start=self.start[start:stop] - kept.start), kept
+
+    def _before(self, sample: int) -> int:
+        """How many values there are of the samples before this one."""
+        return int(self.start[sample, 0, 0]) if sample < len(self.start) else self.n_active()
 
     def check(self, shape: Shape, n_value: int, graded: bool = False) -> None:
         """Compares shapes, dtypes and layouts with (B, T, N) and the number of values.
