@@ -12,7 +12,7 @@ from torch.nn import functional
 
 import sparsespike as ss
 from cases import EXACT_LIF, neurons
-from compare import gradients
+from compare import gradients, stored_for
 from pools import BASE, Pool, pools
 
 
@@ -107,10 +107,11 @@ class Layered:
         """Output, pooled spikes and every gradient, under random upstream gradients."""
         spikes, leaf, _ = self.sums.image.spikes()
         with ss.use_backend(backend):
-            pooled = self.sums.module()(spikes)
+            pooled = self.sums.module()(stored_for(spikes, backend))
             neuron = ss.Readout(4.0, 1.0) if self.readout else self.neuron
-            layer = ss.Layer(self.connection(pooled.unit_shape), neuron)
-            out = layer(pooled)
+            connection = self.connection(pooled.unit_shape).to(pooled.device)
+            layer = ss.Layer(connection, neuron)
+            out = layer(pooled).to("cpu")
             value = out if self.readout else out.value
             draw = torch.Generator().manual_seed(self.sums.image.seed)
             upstream = torch.randn(value.shape, generator=draw, dtype=torch.float64)
@@ -154,6 +155,6 @@ def layered(draw: st.DrawFn) -> Layered:
 
 
 def most_times(spikes: ss.Spikes) -> int:
-    """How often the lists hold the unit that they hold most often in one row."""
+    """How often a row holds the unit that it holds most often."""
     entry = spikes.storage.entry(spikes.shape)
     return int(entry.bincount().max()) if len(entry) else 0

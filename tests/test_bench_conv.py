@@ -229,6 +229,16 @@ def test_recordings_are_the_first_layer_of_their_sensor(monkeypatch: pytest.Monk
         ({"connection": "conv2d", "shape": (6, 6)}, "shape: expected C_in, H, W"),
         ({"connection": "conv2d", "channels": 0}, "channels: expected an integer >= 1, found 0"),
         ({"connection": "conv2d", "kernel": 30}, "kernel: expected at most 16 taps, found 30"),
+        ({"pool": "max"}, "pool: expected none without --connection conv2d"),
+        ({"fan_in": 3}, "fan_in: expected none without --connection sparse"),
+        (
+            {"connection": "sparse", "neurons": 5, "fan_in": 6},
+            r"fan_in: expected an integer in \[1, 5\], found 6",
+        ),
+        (
+            {"connection": "conv2d", "preset": "nmnist", "pool": "avg"},
+            "pool: expected none with recordings",
+        ),
         ({"connection": "conv2d", "active": 1.0}, r"active: expected a share in \[0, 1\)"),
         ({"recipe": "fashion-mnist-conv", "connection": "conv2d"}, "connection: expected none"),
         ({"recipe": "fashion-mnist-conv", "curve": True}, "curve: expected none with a network"),

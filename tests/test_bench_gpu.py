@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ import torch
 from sparsespike.bench import GpuBench, LayerBench, StepBench, fit, gpu, measure
 from sparsespike.bench.trial import OURS
 from sparsespike.cli import main
+from sparsespike.spikes.words import Words
 
 pytest.importorskip("triton")
 
@@ -65,6 +67,25 @@ def test_layer_gate_passes_on_words(b_th: float) -> None:
 
 
 @interpreted
+@pytest.mark.parametrize("pool", [None, "max", "avg"])
+def test_gate_of_a_convolution_passes_on_words(pool: Literal["max", "avg"] | None) -> None:
+    sizes: dict[str, Any] = {"shape": (2, 4, 4), "channels": 3, "kernel": 3, "padding": 1}
+    bench = LayerBench(
+        connection="conv2d", pool=pool, steps=20, batch_size=2, rate=0.2, active=0.2, **sizes
+    )
+    case = dataclasses.replace(bench.case(), backend="gpu")
+    assert case.check(OURS) is None
+    fired = case.trial(OURS).phases["forward"](None)
+    assert isinstance(fired.storage, Words)
+
+
+@interpreted
+def test_gate_of_a_sparse_layer_passes_on_words() -> None:
+    case = dataclasses.replace(TINY, connection="sparse", fan_in=5).case()
+    assert dataclasses.replace(case, backend="gpu").check(OURS) is None
+
+
+@interpreted
 def test_layer_gate_compares_gradients_in_one_order() -> None:
     case = dataclasses.replace(TINY.case(), backend="gpu")
     spikes, words = case.spikes, case.spikes.to_words()
@@ -98,12 +119,22 @@ def test_step_gate_passes_on_words(tmp_path: Path) -> None:
 def test_the_set_has_every_size_of_the_paper_and_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     cases = list(GpuBench().cases())
-    layers = [case for case in cases if isinstance(case, LayerBench)]
+    every = [case for case in cases if isinstance(case, LayerBench)]
+    layers = [case for case in every if case.connection is None]
     assert {(case.steps, case.neurons, case.b_th) for case in layers} == set(
         itertools.product((100, 300, 500), (200, 1000), (0.2, 0.05))
     )
     assert len(layers) == 12
-    assert len(cases) == 13
+    others = [case for case in every if case not in layers]
+    assert [(case.connection, case.preset, case.pool) for case in others] == [
+        ("conv2d", "14x14-k3", None),
+        ("conv2d", "14x14-k3", "max"),
+        ("conv2d", "14x14-k3", "avg"),
+        ("sparse", None, None),
+    ]
+    assert cases[2:6] == others
+    assert len(cases) == 17
+    assert len({gpu._name(case) for case in cases}) == 17
     assert {case.device for case in cases} == {"cuda"}
 
 

@@ -146,17 +146,8 @@ def test_flatten_to_detach_and_pickle_keep_numbers():
     assert torch.equal(out.to_lists().to_dense(), dense)
 
 
-def test_what_holds_bits_alone_refuses_them_in_words():
+def test_what_takes_no_numbers_refuses_them_in_words():
     out, _ = pooled()
-    for convert in (
-        out.to_words,
-        lambda: out.to("cuda"),
-        lambda: ss.Spikes.stack([BASE.spikes()[0].to_words(), out]),
-    ):
-        with pytest.raises(
-            ValueError, match="found the graded spikes of AvgPool2d or SumPool2d; MaxPool2d"
-        ):
-            convert()
     with pytest.raises(
         ValueError, match="for MaxPool2d, found the graded spikes of AvgPool2d or SumPool2d"
     ):

@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sparsespike.bench.dense import Synapses, pads
-from sparsespike.descriptions import Conv
+from sparsespike.bench.dense import AnySynapses, pads
+from sparsespike.descriptions import Conv, SparseLinear
 from sparsespike.spikes.spikes import Spikes
 
 BLOCK = 64  # bytes
 WORD = 4  # of a float32
 
 
-def reached(spikes: Spikes, synapses: Synapses) -> dict[str, int]:
+def reached(spikes: Spikes, synapses: AnySynapses) -> dict[str, int]:
     """Blocks of float32 weights that the input's events reach, {"forward": n, "backward": n}.
 
     Args:
@@ -34,8 +34,11 @@ def reached(spikes: Spikes, synapses: Synapses) -> dict[str, int]:
     }
 
 
-def _per_unit(synapses: Synapses) -> Tensor:
+def _per_unit(synapses: AnySynapses) -> Tensor:
     """(N_in,) int64: blocks of each input unit's weights."""
+    if isinstance(synapses, SparseLinear):
+        n = torch.bincount(synapses.index[1], minlength=synapses.n_in)
+        return torch.div(n * WORD + BLOCK - 1, BLOCK, rounding_mode="floor")
     if not isinstance(synapses, Conv):
         return torch.full((synapses.n_in,), _blocks(synapses.n_out))
     # How many taps lead from a position into the output: the gradient of the sum of a convolution of ones.

@@ -15,14 +15,19 @@ from torch.nn import functional
 from sparsespike.connections.connection import Connection
 from sparsespike.connections.conv import Conv2d
 from sparsespike.connections.linear import Linear
+from sparsespike.connections.pool import AvgPool2d, MaxPool2d
+from sparsespike.connections.sparse import SparseLinear
+from sparsespike.descriptions import Connection as AnySynapses
 from sparsespike.descriptions import Conv
 from sparsespike.descriptions import Linear as FullyConnected
+from sparsespike.descriptions import SparseLinear as Listed
 from sparsespike.spikes.spikes import Spikes
 
 Synapses = FullyConnected | Conv
+Pool = MaxPool2d | AvgPool2d
 
 
-def in_shape(synapses: Synapses) -> tuple[int, ...]:
+def in_shape(synapses: AnySynapses) -> tuple[int, ...]:
     """How the dense methods lay out the input's units: (N_in,) or (C_in, H, W)."""
     return synapses.in_shape if isinstance(synapses, Conv) else (synapses.n_in,)
 
@@ -38,7 +43,32 @@ def pads(synapses: Conv) -> tuple[int, int]:
     return synapses.padding[0][0], synapses.padding[1][0]
 
 
-def module_of(synapses: Synapses, dtype: torch.dtype) -> Connection:
+def filled(weight: Tensor, synapses: AnySynapses) -> tuple[Tensor, Synapses]:
+    """The weight as the dense methods take it, and what it means; differentiable.
+
+    A fixed set of synapses is a matrix to them, zero where there is none.
+    """
+    if not isinstance(synapses, Listed):
+        return weight, synapses
+    matrix = weight.new_zeros(synapses.n_out, synapses.n_in)
+    place = tuple(synapses.index.to(weight.device, torch.int64))
+    return matrix.index_put(place, weight), FullyConnected(synapses.n_in, synapses.n_out)
+
+
+def pooled(spikes: Tensor, pool: Pool) -> Tensor:
+    """(B, T, C, H, W) -> (B, T, C, H', W'): one pooling of all steps."""
+    n_batch, n_step = spikes.shape[:2]
+    images = spikes.transpose(0, 1).flatten(0, 1)
+    sizes = pool.kernel_size, pool.stride, pool.padding
+    if isinstance(pool, MaxPool2d):
+        made = functional.max_pool2d(images, *sizes, pool.dilation, pool.ceil_mode)
+    else:
+        rules = pool.ceil_mode, pool.count_include_pad, pool.divisor_override
+        made = functional.avg_pool2d(images, *sizes, *rules)
+    return made.unflatten(0, (n_step, n_batch)).transpose(0, 1)
+
+
+def module_of(synapses: AnySynapses, dtype: torch.dtype) -> Connection:
     """The connection that describes itself so.
 
     Raises:
@@ -46,6 +76,8 @@ def module_of(synapses: Synapses, dtype: torch.dtype) -> Connection:
     """
     if isinstance(synapses, FullyConnected):
         return Linear(synapses.n_in, synapses.n_out, dtype=dtype)
+    if isinstance(synapses, Listed):
+        return SparseLinear(synapses.n_in, synapses.n_out, synapses.index, dtype=dtype)
     return Conv2d(
         synapses.in_shape[0],
         synapses.n_channel,
@@ -71,7 +103,7 @@ def rows(x: Tensor) -> Tensor:
 
 
 def dense(spikes: Spikes, shape: Sequence[int], dtype: torch.dtype, device: str = "cpu") -> Tensor:
-    """(B, T, *shape) of 0 and 1.
+    """(B, T, *shape) of 0 and 1, or of the numbers of graded spikes.
 
     Args:
         spikes: (B, T, N).
@@ -85,7 +117,8 @@ def dense(spikes: Spikes, shape: Sequence[int], dtype: torch.dtype, device: str 
         n_site = shape[1] * shape[2]
         unit = unit % n_site * shape[0] + torch.div(unit, n_site, rounding_mode="floor")
     made = torch.zeros(n_step, n_batch, n_unit, dtype=dtype, device=device)
-    made[row % n_step, torch.div(row, n_step, rounding_mode="floor"), unit] = 1
+    place = row % n_step, torch.div(row, n_step, rounding_mode="floor"), unit
+    made.index_put_(place, made.new_ones(len(unit)), accumulate=spikes.graded).mul_(spikes.scale)
     if len(shape) == 3:
         made = made.unflatten(2, (*shape[1:], shape[0])).movedim(4, 2)
     return made.transpose(0, 1)

@@ -7,11 +7,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from sparsespike import losses
 from sparsespike.bench.baselines import dense_activity, dense_readout
-from sparsespike.bench.dense import Synapses, in_shape
+from sparsespike.bench.dense import Synapses, in_shape, pooled
 from sparsespike.bench.peers import DenseLayer
 from sparsespike.connections.conv import Conv2d
 from sparsespike.connections.flatten import Flatten
@@ -108,7 +107,7 @@ def dense_forward(
     left = iter(weights)
     for module, synapses in chain[:-1]:
         if isinstance(module, MaxPool2d):
-            spikes = _pooled(spikes, module)
+            spikes = pooled(spikes, module)
         elif synapses is not None:
             neuron = module.neuron
             assert isinstance(neuron, LIF)
@@ -126,20 +125,6 @@ def penalty_weights(recipe: Recipe) -> dict[str, float]:
         "upper_weight": recipe.activity_upper_weight,
         "lower_weight": recipe.activity_lower_weight,
     }
-
-
-def _pooled(spikes: Tensor, pool: MaxPool2d) -> Tensor:
-    """(B, T, C, H, W) -> (B, T, C, H', W'): one pooling of all steps."""
-    n_batch, n_step = spikes.shape[:2]
-    made = functional.max_pool2d(
-        spikes.transpose(0, 1).flatten(0, 1),
-        pool.kernel_size,
-        pool.stride,
-        pool.padding,
-        pool.dilation,
-        pool.ceil_mode,
-    )
-    return made.unflatten(0, (n_step, n_batch)).transpose(0, 1)
 
 
 def _silence(unit_shape: Sequence[int]) -> Spikes:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sparsespike.bench.baselines import membrane
-from sparsespike.bench.dense import Synapses, dense, in_shape
+from sparsespike.bench.dense import AnySynapses, dense, filled, in_shape
 from sparsespike.neurons.lif import LIF
 from sparsespike.spikes.spikes import Spikes
 
@@ -44,7 +44,7 @@ def decided(
     spikes: Spikes,
     weight: Tensor,
     neuron: LIF,
-    synapses: Synapses,
+    synapses: AnySynapses,
     dtype: torch.dtype,
     room: float = 1.0,
 ) -> Tensor:
@@ -64,7 +64,8 @@ def decided(
         ValueError: if there is no such neuron.
     """
     given = dense(spikes, in_shape(synapses), weight.dtype)
-    potential, _ = membrane(given, weight, neuron, synapses)
+    matrix, known = filled(weight, synapses)
+    potential, _ = membrane(given, matrix, neuron, known)
     distance = (potential.flatten(2) - neuron.v_th).abs()
     nearest = distance.amin(1)
     if math.isfinite(neuron.b_th):

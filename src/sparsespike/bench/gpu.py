@@ -32,7 +32,7 @@ class GpuBench:
         tune: instead, find below which share of spikes and of active inputs the sparse form of each sum is
             faster on this GPU, and write that to the table that the backend reads.
         fit: instead, find the longest recording and the largest layer that fit the GPU's memory.
-        neurons: units of the layers, each >= 1.
+        neurons: units of the fully connected layers, each >= 1.
         steps: time steps of the layers, each >= 2.
         b_th: half-widths of the active band, each > 0.
         batch_size: samples B, >= 1.
@@ -64,7 +64,9 @@ class GpuBench:
             raise ValueError(f"minutes: expected a number > 0, found {self.minutes}")
 
     def cases(self) -> Iterator[LayerBench | StepBench]:
-        """What is run, in order: layers, the paper's own half-width first; after the first a training step.
+        """What is run, in order: layers, the paper's own half-width first; after the first, others.
+
+        These are a training step, a convolution, the same after each sort of pooling, and a sparse layer.
 
         Raises:
             ValueError: if an option is out of range, or there is no GPU.
@@ -87,6 +89,10 @@ class GpuBench:
             yield LayerBench(neurons=n_unit, steps=n_step, b_th=b_th, **shared)
             if i == 0:
                 yield StepBench(**shared)
+                once: dict[str, Any] = {"steps": n_step, "b_th": b_th, **shared}
+                for pool in (None, "max", "avg"):
+                    yield LayerBench(connection="conv2d", preset="14x14-k3", pool=pool, **once)
+                yield LayerBench(connection="sparse", neurons=max(self.neurons), **once)
 
 
 class Card(NamedTuple):
@@ -137,7 +143,7 @@ def measured_card() -> Card:
 
 
 def floor_ms(case: dict[str, Any], card: Card) -> dict[str, float]:
-    """The least milliseconds that a layer takes: all that comes in and goes out once, or its products.
+    """The least milliseconds of a `Linear` layer: all that comes in and goes out once, or its products.
 
     Products are two bfloat16 planes on tensor cores, or as many as there are events to add a row of weights
     for, whichever is less; the events' additions are taken to cost what products cost, so this is a bound
@@ -203,7 +209,7 @@ def _run_case(
     about = {"bench": "gpu", "kind": kind, **report.environment("cuda"), "seed": case.seed}
     about["case"], rows = runner.run(case, console)
     torch.cuda.empty_cache()  # what the gate held is for the next case's processes
-    if kind == "layer":
+    if about["case"].get("connection") == "Linear":
         about["floor_ms"] = floor_ms(about["case"], card)
     report.append(path, about, rows)
     console.print(report.table(report.headline(about["case"]), report.caption(about), rows))
@@ -220,7 +226,12 @@ def _run_case(
 def _name(case: LayerBench | StepBench) -> str:
     if isinstance(case, StepBench):
         return f"step of {case.recipe}, B = {case.batch_size}"
-    return f"layer, T = {case.steps}, N = {case.neurons}, half-width {case.b_th}"
+    size = f"N = {case.neurons}"
+    if case.connection == "sparse":
+        size += ", sparse"
+    elif case.connection == "conv2d":
+        size = f"convolution {case.preset}" + (f" after {case.pool} pooling" if case.pool else "")
+    return f"layer, T = {case.steps}, {size}, half-width {case.b_th}"
 
 
 def _fastest(computation: Any) -> float:

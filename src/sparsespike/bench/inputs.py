@@ -12,10 +12,10 @@ from torch import Tensor
 
 from sparsespike import data
 from sparsespike.bench.cases import ConvSizes, recorded
-from sparsespike.bench.dense import Synapses, module_of
+from sparsespike.bench.dense import AnySynapses, Pool, module_of
 from sparsespike.bench.dense_net import layers
 from sparsespike.data import EventDataset, EventLoader
-from sparsespike.descriptions import Conv, Linear
+from sparsespike.descriptions import Conv, Linear, SparseLinear
 from sparsespike.network import Layer, Network
 from sparsespike.neurons.lif import LIF
 from sparsespike.spikes.lists import Lists
@@ -43,7 +43,7 @@ class LayerInput(NamedTuple):
 
     source: str
     spikes: Spikes
-    synapses: Synapses
+    synapses: AnySynapses
     weight: Tensor
     neuron: LIF
 
@@ -51,11 +51,12 @@ class LayerInput(NamedTuple):
 def synthetic(
     batch_size: int,
     steps: int,
-    synapses: Synapses,
+    synapses: AnySynapses,
     rate: float,
     active: float,
     activity: float,
     seed: int,
+    pool: Pool | None = None,
 ) -> LayerInput:
     """Random spikes, and random weights with a gain that gives a wanted activity.
 
@@ -70,12 +71,18 @@ def synthetic(
         active: share of the input's entries that are active; 0 for input whose gradient is not wanted.
         activity: see `scaled`.
         seed: of spikes and weights.
+        pool: what the spikes go through first, in windows side by side, or None.
 
     Raises:
         ValueError: if no gain gives the activity.
     """
     draw = torch.Generator().manual_seed(seed)
-    n_in = synapses.n_in
+    shape: tuple[int, ...] = (synapses.n_in,)
+    if isinstance(synapses, Conv):
+        channels, height, width = synapses.in_shape
+        tall, wide = (1, 1) if pool is None else pool.kernel_size
+        shape = channels, height * tall, width * wide
+    n_in = math.prod(shape)
     total = batch_size * steps * n_in
     fired, entry, value = _entries(total, rate, draw), None, torch.empty(0)
     if active:
@@ -84,13 +91,18 @@ def synthetic(
         entry = torch.unique(torch.cat((kept, _entries(total, active / 2, draw))))
         value = torch.isin(entry, fired, assume_unique=True).float()
     lists, _ = Lists.of(fired, entry, (batch_size, steps, n_in))
-    shape = synapses.in_shape if isinstance(synapses, Conv) else (n_in,)
     spikes = Spikes((batch_size, steps, n_in), lists, value, unit_shape=shape)
-    return scaled(f"synthetic, {rate:.2%} spikes", spikes, synapses, activity, draw)
+    source = f"synthetic, {rate:.2%} spikes"
+    return scaled(source, spikes, synapses, activity, draw, pool)
 
 
 def scaled(
-    source: str, spikes: Spikes, synapses: Synapses, activity: float, draw: torch.Generator
+    source: str,
+    spikes: Spikes,
+    synapses: AnySynapses,
+    activity: float,
+    draw: torch.Generator,
+    pool: Pool | None = None,
 ) -> LayerInput:
     """Random weights for these spikes, so wide that the layer is as active as wanted.
 
@@ -101,6 +113,7 @@ def scaled(
         activity: share of the layer's entries that lie within 0.2 of the threshold; beyond 5 %, about as many
             as a band of 0.2 can hold, the band is widened instead of the weights.
         draw: of the weights.
+        pool: what the spikes go through first, or None.
 
     Raises:
         ValueError: if no gain gives the activity.
@@ -109,6 +122,7 @@ def scaled(
     weight /= math.prod(weight.shape[1:]) ** 0.5
     neuron = LIF(tau_mem=10e-3, dt=1e-3)
     part = head(spikes, TUNED_SAMPLES, TUNED_STEPS)
+    part = part if pool is None else pool(part)
     gain = _gain(part, synapses, weight, neuron, min(activity, WIDEST))
     weight = weight * gain
     if activity > WIDEST:
@@ -218,9 +232,11 @@ def _entries(total: int, share: float, draw: torch.Generator) -> Tensor:
     return torch.unique(torch.randint(total, (n_drawn,), generator=draw))
 
 
-def _weight_shape(synapses: Synapses) -> tuple[int, ...]:
+def _weight_shape(synapses: AnySynapses) -> tuple[int, ...]:
     if isinstance(synapses, Linear):
         return synapses.n_out, synapses.n_in
+    if isinstance(synapses, SparseLinear):
+        return (synapses.index.shape[1],)
     return synapses.weight_shape
 
 
@@ -244,7 +260,7 @@ def _second_layer(net: Network, spikes: Spikes, source: str) -> LayerInput:
     return LayerInput(source, below, synapses, second.connection.weight.detach(), neuron)
 
 
-def _activity(spikes: Spikes, synapses: Synapses, weight: Tensor, neuron: LIF) -> float:
+def _activity(spikes: Spikes, synapses: AnySynapses, weight: Tensor, neuron: LIF) -> float:
     """The share of the layer's entries that are active."""
     layer = Layer(module_of(synapses, weight.dtype), neuron)
     with torch.no_grad():
@@ -254,7 +270,9 @@ def _activity(spikes: Spikes, synapses: Synapses, weight: Tensor, neuron: LIF) -
     return fired.activity()
 
 
-def _gain(spikes: Spikes, synapses: Synapses, weight: Tensor, neuron: LIF, wanted: float) -> float:
+def _gain(
+    spikes: Spikes, synapses: AnySynapses, weight: Tensor, neuron: LIF, wanted: float
+) -> float:
     """The smallest factor of the weights that gives this activity, within 5 %, by bisection."""
     neuron = dataclasses.replace(neuron, b_th=ACTIVITY_BAND)
     low, high = 0.0, 0.5
@@ -273,7 +291,9 @@ def _gain(spikes: Spikes, synapses: Synapses, weight: Tensor, neuron: LIF, wante
     return high
 
 
-def _band(spikes: Spikes, synapses: Synapses, weight: Tensor, neuron: LIF, wanted: float) -> float:
+def _band(
+    spikes: Spikes, synapses: AnySynapses, weight: Tensor, neuron: LIF, wanted: float
+) -> float:
     """The half-width that gives this activity, within 2 %, by bisection; the weights stay."""
     low, high = 0.0, 0.5
     while _activity(spikes, synapses, weight, dataclasses.replace(neuron, b_th=high)) < wanted:

@@ -16,13 +16,17 @@ import torch
 from sparsespike import descriptions
 from sparsespike.bench import inputs
 from sparsespike.bench.cases import PRESETS, ConvSizes, Preset
+from sparsespike.bench.dense import Pool
 from sparsespike.bench.inputs import LayerInput
 from sparsespike.bench.layer_case import LayerCase
 from sparsespike.bench.trial import Device, Method, OnCpu, backend_on
+from sparsespike.connections.pool import AvgPool2d, MaxPool2d
+from sparsespike.connections.sparse import SparseLinear
 
 # Of synthetic input to a fully connected layer: shares as in trained second layers (section 3.2).
 RATE, ACTIVITY = 0.008, 0.009
-OF_CONV = ("preset", "shape", "channels", "kernel", "padding")
+OF_CONV = ("preset", "shape", "channels", "kernel", "padding", "pool")
+FAN_IN = 50  # of a sparse layer
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,10 @@ class LayerBench:
         channels: C_out of a convolution, >= 1.
         kernel: taps of a convolution along each axis, >= 1.
         padding: zeros around a convolution's input, >= 0.
-        neurons: units of a fully connected layer and of its synthetic input, >= 1; None for 200.
+        pool: what a convolution's synthetic input goes through first, by 2 x 2 units: the input is twice as
+            high and wide then, and pooling is timed with the layer. None for none.
+        fan_in: synapses of each neuron of a sparse layer, >= 1; None for 50.
+        neurons: units of a linear or sparse layer and of its synthetic input, >= 1; None for 200.
         steps: time steps T of the input, >= 2; None for 100, or the recipe's.
         rate: share of the synthetic input's entries that hold a spike, in (0, 1); None for 0.8 %, or the
             preset's.
@@ -66,12 +73,14 @@ class LayerBench:
     recipe: str | None = None
     trained: Path | None = None
     data: Path | None = None
-    connection: Literal["linear", "conv2d"] | None = None
+    connection: Literal["linear", "conv2d", "sparse"] | None = None
     preset: Preset | None = None
     shape: tuple[int, ...] = ()
     channels: int | None = None
     kernel: int | None = None
     padding: int | None = None
+    pool: Literal["max", "avg"] | None = None
+    fan_in: int | None = None
     neurons: int | None = None
     steps: int | None = None
     rate: float | None = None
@@ -104,7 +113,16 @@ class LayerBench:
         }
         if self._real:
             rules["trained"] = ("none beside --recipe", None in (self.recipe, self.trained))
-            own = ("connection", *OF_CONV, "neurons", "steps", "rate", "active", "activity")
+            own = (
+                "connection",
+                *OF_CONV,
+                "fan_in",
+                "neurons",
+                "steps",
+                "rate",
+                "active",
+                "activity",
+            )
             rules |= {
                 name: self._left_out(name, "with a network, which has its own") for name in own
             }
@@ -114,9 +132,17 @@ class LayerBench:
         else:
             where = "without --connection conv2d"
             rules |= {name: self._left_out(name, where) for name in OF_CONV}
+        if self.connection == "sparse":
+            most = self.neurons or 200
+            holds = self.fan_in is None or 1 <= self.fan_in <= most
+            rules["fan_in"] = (f"an integer in [1, {most}]", holds)
+        else:
+            rules["fan_in"] = self._left_out("fan_in", "without --connection sparse")
         if self.preset is not None and PRESETS[self.preset].recordings:
             where = "with recordings, whose spikes are what they are"
-            rules |= {name: self._left_out(name, where) for name in ("shape", "rate", "active")}
+            rules |= {
+                name: self._left_out(name, where) for name in ("shape", "rate", "active", "pool")
+            }
             rules["curve"] = (f"none {where}", not self.curve)
         for name, (expected, holds) in rules.items():
             if not holds:
@@ -147,6 +173,7 @@ class LayerBench:
             torch.randn(n_batch, made.synapses.n_out, generator=draw),
             self.device,
             backend_on(self.device, self.backend),
+            self._pool(),
         )
 
     def sizes(self) -> ConvSizes:
@@ -164,6 +191,9 @@ class LayerBench:
     def _left_out(self, name: str, where: str) -> tuple[str, bool]:
         return f"none {where}", getattr(self, name) in (None, ())
 
+    def _pool(self) -> Pool | None:
+        return None if self.pool is None else (MaxPool2d if self.pool == "max" else AvgPool2d)(2)
+
     def _input(self) -> LayerInput:
         conv = self.connection == "conv2d"
         n_batch, n_step = self.batch_size or (32 if conv else 256), self.steps or 100
@@ -174,7 +204,12 @@ class LayerBench:
             if sizes.recordings:
                 return inputs.recordings(sizes, n_step, self.data, n_batch, self.seed)
             shares = sizes.rate, sizes.active, sizes.activity
-            return inputs.synthetic(n_batch, n_step, sizes.synapses(), *shares, self.seed)
+            synapses = sizes.synapses()
+            return inputs.synthetic(n_batch, n_step, synapses, *shares, self.seed, self._pool())
         n, rate = self.neurons or 200, self.rate or RATE
         shares = rate, rate if self.active is None else self.active, self.activity or ACTIVITY
-        return inputs.synthetic(n_batch, n_step, descriptions.Linear(n, n), *shares, self.seed)
+        synapses = descriptions.Linear(n, n)
+        if self.connection == "sparse":
+            drawn = SparseLinear.random(n, n, fan_in=self.fan_in or min(FAN_IN, n), seed=self.seed)
+            synapses = descriptions.SparseLinear(n, n, drawn.index)
+        return inputs.synthetic(n_batch, n_step, synapses, *shares, self.seed)

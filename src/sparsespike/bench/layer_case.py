@@ -14,13 +14,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sparsespike.backends import use_backend
 from sparsespike.bench import inputs
 from sparsespike.bench.blocks import reached
-from sparsespike.bench.dense import Synapses, arranged, dense, in_shape, module_of
+from sparsespike.bench.dense import (
+    AnySynapses,
+    Pool,
+    arranged,
+    dense,
+    filled,
+    in_shape,
+    module_of,
+    pooled,
+)
 from sparsespike.bench.gate import HEAD_STEPS, PLANES_ROOM, compare, decided, head_samples
 from sparsespike.bench.peers import PEERS, DenseLayer, layer_of
 from sparsespike.bench.trial import OURS, Trial, chosen
-from sparsespike.descriptions import Conv
+from sparsespike.descriptions import Conv, SparseLinear
 from sparsespike.network import Layer
 from sparsespike.neurons.lif import LIF
 from sparsespike.spikes.spikes import Spikes
@@ -40,17 +50,19 @@ class LayerCase:
         per_unit: (B, N_out): the upstream gradient is their product.
         device: where the methods compute.
         backend: of sparsespike.
+        pool: what the spikes go through before the synapses, timed with them; or None.
     """
 
     source: str
     spikes: Spikes
-    synapses: Synapses
+    synapses: AnySynapses
     weight: Tensor
     neuron: LIF
     per_step: Tensor
     per_unit: Tensor
     device: str = "cpu"
     backend: str = "cpu"
+    pool: Pool | None = None
 
     def about(self) -> dict[str, Any]:
         """See `Case`."""
@@ -62,21 +74,21 @@ class LayerCase:
             "steps": n_step,
             "n_in": n_in,
             "neurons": self.synapses.n_out,
-            "connection": _named(self.synapses),
+            "connection": _named(self.synapses, self.pool),
             "neuron": repr(self.neuron),
             "b_th": self.neuron.b_th if self.neuron.b_th < float("inf") else "inf",
             "input_rate": self.spikes.rate(),
             "input_activity": self.spikes.activity(),
             "rate": fired.rate(),
             "activity": fired.activity(),
-            "blocks": reached(self.spikes, self.synapses),
+            "blocks": reached(self._below(self.spikes), self.synapses),
         }
         return facts | {"chosen": chosen(self)} if self.backend == "auto" else facts
 
     def fired(self) -> Spikes:
         """What the layer gives: (B, T, N_out)."""
         with torch.no_grad():
-            fired = self._layer("cpu", self.neuron)(self.spikes)
+            fired = self._layer("cpu", self.neuron)(self._below(self.spikes))
         assert isinstance(fired, Spikes)
         return fired
 
@@ -114,7 +126,8 @@ class LayerCase:
         for dtype in (torch.float64, torch.float32):
             mine = self.head()._to(torch.float64)
             oracle = dataclasses.replace(mine, neuron=twin, device="cpu", backend="dense")
-            sure = decided(oracle.spikes, oracle.weight, twin, self.synapses, dtype, room)
+            below = self._below(oracle.spikes)
+            sure = decided(below, oracle.weight, twin, self.synapses, dtype, room)
             oracle = dataclasses.replace(oracle, per_unit=oracle.per_unit * sure)
             expected = oracle._outcome(oracle._event_trial("dense", twin), 0)
             mine = dataclasses.replace(mine, per_unit=oracle.per_unit)._to(dtype)
@@ -140,6 +153,10 @@ class LayerCase:
             connection.weight.copy_(self.weight)
         return Layer(connection, neuron, backend=backend)
 
+    def _below(self, spikes: Spikes) -> Spikes:
+        """What the synapses take of these spikes."""
+        return spikes if self.pool is None else self.pool(spikes)
+
     @property
     def _learning(self) -> bool:
         """Whether the gradient of the input is wanted."""
@@ -150,11 +167,13 @@ class LayerCase:
         spikes = inputs.stored(self.spikes, backend, self.device)
         value = spikes.value.detach().requires_grad_(self._learning)
         spikes = dataclasses.replace(spikes, value=value)
-        grad = self._grad_at_active(layer(spikes))
         wanted = [*([value] if self._learning else []), layer.connection.weight]
 
         def forward(_: None) -> Spikes:
-            return layer(spikes)
+            with use_backend(backend):  # of the pool; the layer's is its own
+                return layer(self._below(spikes))
+
+        grad = self._grad_at_active(forward(None))
 
         def backward(fired: Spikes) -> tuple[Tensor, ...]:
             return torch.autograd.grad(fired.value, wanted, grad)
@@ -169,7 +188,9 @@ class LayerCase:
         wanted = [*([spikes] if self._learning else []), weight]
 
         def forward(_: None) -> Tensor:
-            return layer(spikes, weight, self.neuron, self.synapses)
+            given = spikes if self.pool is None else pooled(spikes, self.pool)
+            matrix, synapses = filled(weight, self.synapses)
+            return layer(given, matrix, self.neuron, synapses)
 
         def backward(fired: Tensor) -> tuple[Tensor, ...]:
             return torch.autograd.grad(fired, wanted, grad.to(fired.dtype))
@@ -207,7 +228,8 @@ class LayerCase:
     @cached_property
     def _dense_spikes(self) -> Tensor:
         """(B, T, *in_shape), time first and channels last in memory."""
-        made = dense(self.spikes, in_shape(self.synapses), self.weight.dtype, self.device)
+        shape = in_shape(self.synapses) if self.pool is None else self.spikes.unit_shape
+        made = dense(self.spikes, shape, self.weight.dtype, self.device)
         return made.requires_grad_(self._learning)
 
     @cached_property
@@ -218,9 +240,12 @@ class LayerCase:
         return arranged(flat, self.synapses.unit_shape)
 
 
-def _named(synapses: Synapses) -> str:
+def _named(synapses: AnySynapses, pool: Pool | None) -> str:
+    if isinstance(synapses, SparseLinear):
+        return f"SparseLinear of {synapses.index.shape[1]:,} synapses"
     if not isinstance(synapses, Conv):
         return "Linear"
     channels, height, width = synapses.in_shape
     kernel = "x".join(map(str, synapses.kernel))
-    return f"Conv2d {channels}x{height}x{width} to {synapses.n_channel} by {kernel}"
+    after = "" if pool is None else f" after {type(pool).__name__}"
+    return f"Conv2d {channels}x{height}x{width} to {synapses.n_channel} by {kernel}{after}"

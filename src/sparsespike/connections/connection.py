@@ -14,6 +14,7 @@ from sparsespike.connections.current import Current
 from sparsespike.descriptions import Term
 from sparsespike.ops.module import Module
 from sparsespike.spikes.spikes import Spikes
+from sparsespike.spikes.words import Words
 
 
 class Connection(Module):
@@ -110,15 +111,40 @@ class Connection(Module):
         return weight, bias
 
 
-def term_of(
+def terms_of(
     spikes: Spikes, connection: descriptions.Connection, parameter: tuple[Tensor, ...]
-) -> Term:
-    """The term of these; what scales the spikes multiplies the weight, and no bias."""
+) -> tuple[Term, ...]:
+    """The terms of these: one, or of words one per layer, all with the same weight, the first with the bias.
+
+    What scales the spikes multiplies the weight, and no bias.
+    """
     weight, *bias = parameter
     # What is not floating is refused as it is.
     if spikes.scale != 1.0 and weight.is_floating_point():
-        spikes, parameter = replace(spikes, scale=1.0), (weight * spikes.scale, *bias)
-    return Term(spikes, connection, parameter)
+        spikes, weight = replace(spikes, scale=1.0), weight * spikes.scale
+    first, *others = _layers(spikes)
+    return (
+        Term(first, connection, (weight, *bias)),
+        *(Term(layer, connection, (weight,)) for layer in others),
+    )
+
+
+def _layers(spikes: Spikes) -> list[Spikes]:
+    """Lists, and words in one layer, as they are; else each layer by itself, for which the host waits.
+
+    They stay graded, as a value is that of its source (`spikes/layers.py`). Layers that hold nothing are left
+    out, but for the first.
+    """
+    storage = spikes.storage
+    if not isinstance(storage, Words) or storage.n_layers(spikes.shape) == 1:
+        return [spikes]
+    layers, n_active = storage.layers(spikes.shape)
+    values = spikes.value.split(n_active if len(spikes.value) else [0] * len(layers))
+    return [
+        replace(spikes, storage=layer, value=value, potential=None)
+        for i, (layer, value) in enumerate(zip(layers, values, strict=True))
+        if i == 0 or int(layer.total.max())
+    ]
 
 
 def check_spikes(spikes: object) -> None:

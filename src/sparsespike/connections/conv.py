@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from sparsespike import descriptions
-from sparsespike.connections.connection import Connection, check_spikes, term_of
+from sparsespike.connections.connection import Connection, check_spikes, terms_of
 from sparsespike.connections.current import Current
 from sparsespike.ops.uncompiled import uncompiled
 from sparsespike.spikes.arguments import Sizes, integer, sizes
@@ -111,7 +111,7 @@ class _Conv(Connection):
             )
         if self.n_dim == 1:
             weight = weight.unsqueeze(2)
-        return Current((term_of(spikes, connection, (weight, *bias)),))
+        return Current(terms_of(spikes, connection, (weight, *bias)))
 
     def extra_repr(self) -> str:
         """Sizes, as shown by `print`."""

@@ -19,7 +19,7 @@ class Current:
     events; no tensor of this shape is made on the CPU. `to_dense` computes it, for looking.
 
     Attributes:
-        terms: one per connection called.
+        terms: one per connection called; of graded words one per layer of them.
     """
 
     terms: tuple[Term, ...]

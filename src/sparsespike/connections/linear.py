@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from sparsespike import descriptions
-from sparsespike.connections.connection import Connection, check_spikes, term_of
+from sparsespike.connections.connection import Connection, check_spikes, terms_of
 from sparsespike.connections.current import Current
 from sparsespike.ops.uncompiled import uncompiled
 from sparsespike.spikes.arguments import integer
@@ -67,7 +67,7 @@ class Linear(Connection):
         n_out, n_in = parameter[0].shape
         if spikes.shape[2] != n_in:
             raise ValueError(f"spikes: expected {n_in} units, found {spikes.shape[2]}")
-        return Current((term_of(spikes, descriptions.Linear(n_in, n_out), parameter),))
+        return Current(terms_of(spikes, descriptions.Linear(n_in, n_out), parameter))
 
     def extra_repr(self) -> str:
         """Sizes, as shown by `print`."""

@@ -9,7 +9,6 @@ from sparsespike.connections.connection import check_spikes
 from sparsespike.connections.relay import Relay
 from sparsespike.ops.uncompiled import uncompiled
 from sparsespike.spikes.arguments import Sizes, flag, integer, sizes
-from sparsespike.spikes.lists import Lists
 from sparsespike.spikes.spikes import Spikes
 from sparsespike.spikes.windows import WindowAxis, Windows
 
@@ -135,9 +134,12 @@ class SumPool2d(_Pool):
     entries. Nothing is added up here: each event becomes one of every window that it is in, and the next
     connection adds what they bring, as it does with all events. The spikes that come out are *graded*: a
     unit's number is how often a row lists it. Connections, `Flatten`, `Dropout`, `Spikes.cat`, losses and
-    further sums take them; `MaxPool2d` and the GPU backend do not, and say so.
+    further sums take them; `MaxPool2d` does not, and says so.
 
-    Visits the input's spikes and active entries, each with the windows it is in; that many come out.
+    Visits the input's spikes and active entries, each with the windows it is in; that many come out. On a
+    GPU, bits of a unit that comes again lie in further layers, at most as many as a window has positions, and
+    the next connection costs as many terms; gradients of an entry in several windows add up in any order
+    unless `torch.use_deterministic_algorithms` is on.
 
     Args:
         kernel_size: of both axes, or (kH, kW), >= 1.
@@ -165,11 +167,9 @@ class SumPool2d(_Pool):
         """Spikes of unit shape (C, H, W) -> graded Spikes of unit shape (C, H', W').
 
         Raises:
-            ValueError: if `spikes` are none, words of bits or laid out otherwise, or a window has no place
-                in them.
+            ValueError: if `spikes` are none or laid out otherwise, or a window has no place in them.
         """
         windows = self._windows(spikes)
-        _check_lists(self, spikes)
         return ops.sum_pool(spikes, windows, 1.0)
 
     def extra_repr(self) -> str:
@@ -214,11 +214,10 @@ class AvgPool2d(_Pool):
         """Spikes of unit shape (C, H, W) -> graded Spikes of unit shape (C, H', W').
 
         Raises:
-            ValueError: if `spikes` are none, words of bits or laid out otherwise, a window has no place
-                in them, or windows have divisors of their own.
+            ValueError: if `spikes` are none or laid out otherwise, a window has no place in them, or windows
+                have divisors of their own.
         """
         windows = self._windows(spikes)
-        _check_lists(self, spikes)
         return ops.sum_pool(spikes, windows, 1.0 / self._divisor(windows))
 
     def extra_repr(self) -> str:
@@ -247,14 +246,3 @@ class AvgPool2d(_Pool):
                 )
             divisor *= low
         return divisor
-
-
-def _check_lists(pool: _Pool, spikes: Spikes) -> None:
-    """Raises a ValueError unless the spikes are lists on the CPU."""
-    if not isinstance(spikes.storage, Lists) or spikes.device.type != "cpu":
-        name = type(pool).__name__
-        raise ValueError(
-            f"spikes: expected lists on the CPU, as {name} gives sums, which words of bits cannot hold, "
-            f"found {type(spikes.storage).__name__} on {spikes.device}; "
-            '.to("cpu").to_lists() converts them, and MaxPool2d pools them where they are'
-        )

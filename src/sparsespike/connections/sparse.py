@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sparsespike import descriptions
-from sparsespike.connections.connection import Connection, check_spikes, term_of
+from sparsespike.connections.connection import Connection, check_spikes, terms_of
 from sparsespike.connections.current import Current
 from sparsespike.connections.linear import Linear
 from sparsespike.ops.uncompiled import uncompiled
@@ -179,7 +179,7 @@ class SparseLinear(Connection):
         parameter = self._parameters_now(1, "(n_synapses,)", self.n_out)
         if spikes.shape[2] != self.n_in:
             raise ValueError(f"spikes: expected {self.n_in} units, found {spikes.shape[2]}")
-        return Current((term_of(spikes, self._described(), parameter),))
+        return Current(terms_of(spikes, self._described(), parameter))
 
     def to_sparse(self) -> Tensor:
         """(n_out, n_in) sparse COO tensor, coalesced; differentiable."""

@@ -49,26 +49,31 @@ def sum_pool(spikes: Spikes, windows: Windows, scale: float) -> Spikes:
     """The spikes of each window, listed side by side: graded ones, whose sum times `scale` is the output.
 
     A spike in several windows is listed in each; active entries likewise, with the value of their source.
+    Words are pooled in plain PyTorch, on a GPU too.
 
     Args:
-        spikes: (B, T, N) as lists, of the windows' channels, height and width.
+        spikes: (B, T, N), of the windows' channels, height and width.
         windows: over each image.
         scale: > 0.
 
     Returns:
-        Graded spikes of the windows' unit shape.
+        Graded spikes of the windows' unit shape, stored as `spikes`.
     """
     spikes.check()
-    lists = spikes.lists
-    if backends.backend_for(spikes) not in ("cpu", "auto"):
-        _, window, _ = windows.holding(lists.entry(spikes.shape))
-        source, active, _ = windows.holding(lists.active_entry(spikes.shape))
-        known = active if lists.has_active else None
-        pooled = spikes.at_entries(window, known, source, windows.unit_shape)
-    else:
+    backend = backends.backend_for(spikes)
+    if backend in ("cpu", "auto"):
         from sparsespike.backends import cpu
 
-        pooled = _pooled(spikes, windows, *cpu.sum_pool(lists, spikes.shape, windows))
+        pooled = _pooled(spikes, windows, *cpu.sum_pool(spikes.lists, spikes.shape, windows))
+    else:
+        words = spikes.words if backend == "gpu" else spikes.storage
+        if isinstance(words, Words) and words.has_active and not len(words.start):
+            # Made without gradient. Once they are summed, bits no longer tell the value of each source.
+            spikes = spikes.to_lists().to_words()
+        _, window, _ = windows.holding(spikes.storage.entry(spikes.shape))
+        source, active, _ = windows.holding(spikes.storage.active_entry(spikes.shape))
+        known = active if spikes.storage.has_active else None
+        pooled = spikes.at_entries(window, known, source, windows.unit_shape, graded=True)
     return replace(pooled, graded=True, scale=scale * spikes.scale)
 
 

@@ -118,29 +118,54 @@ def of_events(
 
 
 def of_entries(
-    shape: Shape, entry: Tensor, active: Tensor | None = None, value: Tensor | None = None
+    shape: Shape,
+    entry: Tensor,
+    active: Tensor | None = None,
+    value: Tensor | None = None,
+    graded: bool = False,
 ) -> Built:
-    """Spikes of distinct entries, stored as the backend of their device takes them; not checked."""
+    """Spikes of entries, stored as the backend of their device takes them; not checked.
+
+    The entries are distinct unless graded.
+    """
     kind = Words if entry.device.type == "cuda" else Lists
-    storage, order = kind.of(entry, active, shape)
+    storage, order = _stored(kind, entry, active, shape, graded)
     if value is None or order is None:
         return Built(shape, storage, torch.empty(0, device=entry.device))
     return Built(shape, storage, value[order])
 
 
 def moved(
-    storage: Lists | Words, entry: Tensor, active: Tensor | None, source: Tensor, shape: Shape
+    storage: Lists | Words,
+    entry: Tensor,
+    active: Tensor | None,
+    source: Tensor,
+    shape: Shape,
+    graded: bool,
 ) -> tuple[Lists | Words, Tensor]:
     """Other entries stored as `storage` is, and `source` of the active ones in the order of their values.
 
     Words whose values nobody keeps stay without.
     """
-    made, order = type(storage).of(entry, active, shape)
+    made, order = _stored(type(storage), entry, active, shape, graded)
     if order is None:
         return made, source[:0]
     if isinstance(made, Words) and isinstance(storage, Words) and not len(storage.start):
         return made._replace(start=storage.start), source[:0]
     return made, source[order]
+
+
+def _stored(
+    kind: type[Lists] | type[Words],
+    entry: Tensor,
+    active: Tensor | None,
+    shape: Shape,
+    graded: bool,
+) -> tuple[Lists | Words, Tensor | None]:
+    """As `kind.of`: lists hold an entry that comes again as they hold all others, words in layers."""
+    if kind is Words:
+        return Words.of(entry, active, shape, graded)
+    return Lists.of(entry, active, shape)
 
 
 # A `Spikes` by its first fields.
@@ -173,16 +198,7 @@ def graded_of(parts: Sequence[Any]) -> tuple[bool, float]:
     return any(part.graded for part in parts), scale
 
 
-def refuse_graded(spikes: Any) -> None:
-    """Raises a ValueError if the spikes are graded, where only bits can be kept."""
-    if spikes.graded:
-        raise ValueError(
-            "spikes: expected 0 or 1 at every unit, as words of bits and GPUs take them, found the graded "
-            "spikes of AvgPool2d or SumPool2d; MaxPool2d gives plain ones, and the CPU runs all three"
-        )
-
-
-def side_by_side(parts: Sequence[Part]) -> Built:
+def side_by_side(parts: Sequence[Part], graded: bool) -> Built:
     """Spikes of (B, T, N_1), (B, T, N_2), ... as those of (B, T, N_1 + N_2 + ...)."""
     n_batch, n_step, _ = parts[0][0]
     for shape, storage, _ in parts:
@@ -203,7 +219,8 @@ def side_by_side(parts: Sequence[Part]) -> Built:
             moved.append(row * n_unit + first + entry % shape[2])
         first += shape[2]
     value = torch.cat([value for _, _, value in parts])
-    return of_entries((n_batch, n_step, n_unit), torch.cat(entries), torch.cat(actives), value)
+    shape = n_batch, n_step, n_unit
+    return of_entries(shape, torch.cat(entries), torch.cat(actives), value, graded)
 
 
 def channels_of(parts: Sequence[Any]) -> tuple[int, ...]:
@@ -227,10 +244,10 @@ def checked_units(unit_shape: Any, n_unit: int) -> tuple[int, ...]:
     return sizes
 
 
-def one_after_the_other(parts: Sequence[Part]) -> Built:
+def one_after_the_other(parts: Sequence[Part]) -> tuple[Built, Tensor | None]:
     """Spikes of (B_1, T, N), (B_2, T, N), ... as those of (B_1 + B_2 + ..., T, N).
 
-    All are lists, or all words: values lie by sample in both.
+    All are lists, or all words. Also the order in which their values come; see `Words.stacked`.
     """
     n_step, n_unit = parts[0][0][1:]
     for shape, storage, _ in parts:
@@ -244,7 +261,8 @@ def one_after_the_other(parts: Sequence[Part]) -> Built:
     with_value = [len(value) > 0 for _, _, value in parts]
     kind: Any = type(stored[0])
     value = torch.cat([value for _, _, value in parts])
-    return Built(shape, kind.stacked(stored, with_value), value)
+    storage, order = kind.stacked(stored, [shape for shape, _, _ in parts], with_value)
+    return Built(shape, storage, value if order is None else value[order]), order
 
 
 def converted(
@@ -253,6 +271,7 @@ def converted(
     value: Tensor,
     potential: Tensor | None,
     kind: type[Lists] | type[Words],
+    graded: bool,
 ) -> tuple[Lists | Words, Tensor, Tensor | None]:
     """(storage, value, potential) of the same spikes, stored as `kind`."""
     if isinstance(storage, kind):
@@ -262,7 +281,7 @@ def converted(
         active = storage.active_entry(shape)
         if len(value) < len(active):  # words made without gradient keep the bits alone
             value, potential = torch.isin(active, entry).to(value.dtype), None
-    stored, order = kind.of(entry, active, shape)
+    stored, order = _stored(kind, entry, active, shape, graded)
     if order is None:
         return stored, value, potential
     return stored, value[order], None if potential is None else potential[order]

@@ -133,11 +133,13 @@ class Lists(NamedTuple):
         return part._replace(active_unit=unit, active_offset=offset), kept
 
     @staticmethod
-    def stacked(parts: Sequence[Lists], with_value: Sequence[bool]) -> Lists:
-        """The lists of several batches, one after the other; `with_value` as in `Words.stacked`."""
+    def stacked(
+        parts: Sequence[Lists], shapes: Sequence[Shape], with_value: Sequence[bool]
+    ) -> tuple[Lists, None]:
+        """The lists of several batches, one after the other, and so their values; see `Words.stacked`."""
         stacked = Lists(*_stacked([(part.unit, part.offset) for part in parts]))
         if not any(part.has_active for part in parts):
-            return stacked
+            return stacked, None
         pairs = [
             (part.active_unit, part.active_offset)
             if part.has_active
@@ -145,7 +147,7 @@ class Lists(NamedTuple):
             for part in parts
         ]
         unit, offset = _stacked(pairs)
-        return stacked._replace(active_unit=unit, active_offset=offset)
+        return stacked._replace(active_unit=unit, active_offset=offset), None
 
     def plain(self) -> Lists:
         """The same spikes without active set."""

@@ -143,7 +143,10 @@ class Reading:
         Raises:
             ValueError: naming the part that does not fit.
         """
-        self.storage.check(self.shape, len(self.value))
+        if isinstance(self.storage, Words):
+            self.storage.check(self.shape, len(self.value), self.graded)
+        else:
+            self.storage.check(self.shape, len(self.value))
 
     def __repr__(self) -> str:
         n_batch, n_step, _ = self.shape
@@ -157,9 +160,9 @@ class Reading:
         )
 
     def _share(self, entry: Tensor | None, n: int) -> float:
-        """Of all entries, n; or those in an ascending list, each counted once."""
+        """Of all entries, n; or those in a list, each counted once."""
         if entry is not None:
-            n = int(torch.count_nonzero(entry.diff())) + (len(entry) > 0)
+            n = len(torch.unique(entry))
         return n / max(1, self.shape[0] * self.shape[1] * self.shape[2])
 
     def _unit_of(self, entry: Tensor) -> Tensor:

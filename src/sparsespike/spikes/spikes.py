@@ -43,8 +43,8 @@ class Spikes(Reading):
         n_clamped: how many duplicate events of one (sample, step, unit) were clamped to one spike.
         n_late: how many events came at step T or later, and are not among the spikes.
         unit_shape: how the N units are laid out, flattened in this order: (N,), (C, L) or (C, H, W).
-        graded: whether a row may list a unit several times, as sums over windows do: its number is how
-            often, times `scale`. `value` is that of each source. Always lists on the CPU.
+        graded: whether an entry may come several times, as in sums over windows: its number is how often,
+            times `scale`. `value` is that of each source. Lists name it again, words have more layers.
         scale: of the numbers; 1.0 unless graded. Connections multiply their weights by it.
         lost: (B, 2) int64 on the CPU, `n_clamped` and `n_late` of each sample, so that a part of a batch
             has its own; None where only their sums are known.
@@ -148,11 +148,12 @@ class Spikes(Reading):
             ValueError: if `parts` is empty, or samples, steps or scales differ.
         """
         parts = building.checked_parts(parts, Spikes)
-        built = building.side_by_side([(p.shape, p.storage, p.value) for p in parts])
+        graded = building.graded_of(parts)
+        built = building.side_by_side([(p.shape, p.storage, p.value) for p in parts], graded[0])
         lost = [part.lost for part in parts if part.lost is not None]
         by_sample = torch.stack(lost).sum(0) if len(lost) == len(parts) else None
         n_clamped, n_late = sum(p.n_clamped for p in parts), sum(p.n_late for p in parts)
-        unit_shape, graded = building.channels_of(parts), building.graded_of(parts)
+        unit_shape = building.channels_of(parts)
         return Spikes(*built, None, n_clamped, n_late, by_sample, unit_shape, *graded)
 
     @staticmethod
@@ -166,17 +167,19 @@ class Spikes(Reading):
         """
         parts = building.checked_parts(parts, Spikes)
         parts = [part._as(type(parts[0].storage)) for part in parts]
-        built = building.one_after_the_other([(p.shape, p.storage, p.value) for p in parts])
+        graded = building.graded_of(parts)
+        built, order = building.one_after_the_other([(p.shape, p.storage, p.value) for p in parts])
         of_parts = [p.potential for p in parts if p.potential is not None]
         potential = torch.cat(of_parts) if len(of_parts) == len(parts) else None
         if potential is not None and len(potential) != len(built.value):
             potential = None
+        if potential is not None and order is not None:
+            potential = potential[order]
         lost = [part.lost for part in parts if part.lost is not None]
         by_sample = torch.cat(lost) if len(lost) == len(parts) else None
         n_clamped, n_late = sum(p.n_clamped for p in parts), sum(p.n_late for p in parts)
         alike = all(part.unit_shape == parts[0].unit_shape for part in parts)
         unit_shape = parts[0].unit_shape if alike else ()
-        graded = building.graded_of(parts)
         return Spikes(*built, potential, n_clamped, n_late, by_sample, unit_shape, *graded)
 
     # ---- moving and converting -----------------------------------------------------------------
@@ -194,8 +197,6 @@ class Spikes(Reading):
             raise ValueError(
                 f"target: expected a device or a floating dtype, found {target!r}"
             ) from None
-        if device.type != "cpu":
-            building.refuse_graded(self)
         moved = self
         if device.type != self.device.type or device.index not in (None, self.device.index):
             moved = replace(
@@ -211,18 +212,12 @@ class Spikes(Reading):
         return self._as(Lists)
 
     def to_words(self) -> Spikes:
-        """The same spikes as `Words`, on the same device; differentiable.
-
-        Raises:
-            ValueError: if they are graded: bits hold no numbers.
-        """
+        """The same spikes as `Words`, on the same device; differentiable."""
         return self._as(Words)
 
     def _as(self, kind: type[Lists] | type[Words]) -> Spikes:
-        if kind is Words:
-            building.refuse_graded(self)
         storage, value, potential = building.converted(
-            self.shape, self.storage, self.value, self.potential, kind
+            self.shape, self.storage, self.value, self.potential, kind, self.graded
         )
         return replace(self, storage=storage, value=value, potential=potential)
 
@@ -243,6 +238,7 @@ class Spikes(Reading):
         active: Tensor | None,
         source: Tensor,
         unit_shape: tuple[int, ...] | None = None,
+        graded: bool | None = None,
     ) -> Spikes:
         """Spikes of as many samples and steps at other entries, stored alike; not checked, for modules.
 
@@ -252,10 +248,12 @@ class Spikes(Reading):
             source: (m,) int64, the active entry here, in the order of `value`, from which each takes its
                 value and potential, and to which its gradient goes.
             unit_shape: of the new spikes; None: as here.
+            graded: whether an entry may come several times; None: as here.
         """
+        graded = self.graded if graded is None else graded
         unit_shape = unit_shape or self.unit_shape
         shape = *self.shape[:2], math.prod(unit_shape)
-        storage, kept = building.moved(self.storage, entry, active, source, shape)
+        storage, kept = building.moved(self.storage, entry, active, source, shape, graded)
         potential = None if self.potential is None else self.potential[kept]
         return replace(
             self,
@@ -264,6 +262,7 @@ class Spikes(Reading):
             value=self.value.index_select(0, kept),
             potential=potential,
             unit_shape=unit_shape,
+            graded=graded,
         )
 
     def detach(self) -> Spikes:
@@ -282,7 +281,7 @@ class Spikes(Reading):
     def __getitem__(self, index: Index) -> Spikes:
         """Some samples, `spikes[samples]`, or some steps of them, `spikes[samples, steps]`.
 
-        Differentiable. A slice of samples alone is a view, everything else a copy.
+        Differentiable. A slice of samples alone is a view, but of graded words; everything else is a copy.
 
         Args:
             index: samples are an int (which gives a batch of one), a slice, a list or 1-D array or

@@ -4,10 +4,13 @@
 
 and the same for the active entries (eq. 7). Packed along time no bit ever crosses from one thread to
 another: a thread owns a unit. `value` of a `Spikes` is in the order of the bits: sample, word, unit, step.
+
+Those of graded spikes lie in L >= 1 layers (`layers.py`): word[l * B + b].
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -15,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from sparsespike.spikes.layers import layered
 from sparsespike.spikes.lists import Shape
 
 STEPS = 32  # of a word
@@ -22,7 +26,7 @@ UNITS = 64  # of a block: the kernels find a block's first active entry in `star
 
 
 class Words(NamedTuple):
-    """Spikes and active entries as bits.
+    """Spikes and active entries as bits; where they are graded, B stands for L * B.
 
     Attributes:
         word: (B, ceil(T / 32), N) int32, bits of the spikes; none beyond T.
@@ -39,8 +43,16 @@ class Words(NamedTuple):
     start: Tensor
 
     @staticmethod
-    def of(entry: Tensor, active: Tensor | None, shape: Shape) -> tuple[Words, Tensor | None]:
-        """Words of entries, and the order in which the active ones come; see `Lists.of`."""
+    def of(
+        entry: Tensor, active: Tensor | None, shape: Shape, graded: bool = False
+    ) -> tuple[Words, Tensor | None]:
+        """Words of entries, and the order in which the active ones come; see `Lists.of`.
+
+        Where they are graded, an entry that comes again goes to the next layer; spikes and active entries
+        each by themselves, so that there are as few layers as may be.
+        """
+        if graded:
+            entry, active, shape = layered(entry, active, shape)
         word = _pack(entry, shape)[0]
         nothing = word.new_empty(0)
         n_active = 0 if active is None else len(active)
@@ -74,16 +86,47 @@ class Words(NamedTuple):
         """Number of active entries; counts them where nobody has."""
         return int(self.total[1]) if len(self.total) else int(popcount(self.active).sum())
 
+    def n_layers(self, shape: Shape) -> int:
+        """How many layers there are, for spikes of (B, T, N): 1 unless they are graded."""
+        return max(1, self.word.numel() // max(1, shape[0] * n_words(shape[1]) * shape[2]))
+
+    def layers(self, shape: Shape) -> tuple[list[Words], list[int]]:
+        """The words of every layer, and how many active entries it has; the host waits for their number."""
+        n_layer, nothing = self.n_layers(shape), self.word.new_empty(0)
+        n_spikes = popcount(self.word).view(n_layer, -1).sum(1)
+        n_active, active, start = (
+            torch.zeros_like(n_spikes),
+            [nothing] * n_layer,
+            [nothing] * n_layer,
+        )
+        if self.has_active:
+            n_active = popcount(self.active).view(n_layer, -1).sum(1)
+            active = self.active.chunk(n_layer)
+        if len(self.start):
+            before = (n_active.cumsum(0) - n_active).repeat_interleave(shape[0])
+            start = (self.start - before[:, None, None].to(torch.int32)).chunk(n_layer)
+        totals = torch.stack([n_spikes, n_active], 1).cpu()
+        parts = zip(self.word.chunk(n_layer), totals, active, start, strict=True)
+        return [Words(*part) for part in parts], totals[:, 1].tolist()
+
     def entry(self, shape: Shape) -> Tensor:
         """(n_spikes,) int64: the entries (b * T + t) * N + n that hold a spike."""
-        return _entries(self.word, shape)
+        return self._entries(self.word, shape)
 
     def active_entry(self, shape: Shape) -> Tensor:
         """(n_active,) int64: the active entries, in the order of `value`."""
-        return _entries(self.active, shape) if self.has_active else self.word.new_empty(0).long()
+        return (
+            self._entries(self.active, shape) if self.has_active else self.word.new_empty(0).long()
+        )
 
-    def samples(self, start: int, stop: int, shape: Shape) -> tuple[Words, slice]:
+    def _entries(self, bits: Tensor, shape: Shape) -> Tensor:
+        entry = _entries(bits, shape)
+        return entry if self.n_layers(shape) == 1 else entry % math.prod(shape)
+
+    def samples(self, start: int, stop: int, shape: Shape) -> tuple[Words, slice | Tensor]:
         """The words of samples start:stop, and which active entries these are."""
+        if self.n_layers(shape) > 1:
+            return self.taken(torch.arange(start, stop, device=self.device), shape)
         nothing, uncounted = self.word.new_empty(0), torch.empty(0, dtype=torch.int64)
         part = Words(self.word[start:stop], uncounted, nothing, nothing)
         if not self.has_active:
@@ -91,17 +134,26 @@ class Words(NamedTuple):
         part = part._replace(active=self.active[start:stop])
         if not len(self.start):
             return part, slice(0, 0)
-        before = int(popcount(self.active[:start]).sum())
-        kept = slice(before, before + part.n_active())
-        return part._replace(start=starts(part.active)), kept
+        kept = slice(self._before(start), self._before(stop))
+        return part._replace(start=self.start[start:stop] - kept.start), kept
 
-    def check(self, shape: Shape, n_value: int) -> None:
+    def _before(self, sample: int) -> int:
+        """How many values there are of the samples before this one."""
+        return int(self.start[sample, 0, 0]) if sample < len(self.start) else self.n_active()
+
+    def check(self, shape: Shape, n_value: int, graded: bool = False) -> None:
         """Compares shapes, dtypes and layouts with (B, T, N) and the number of values.
+
+        Args:
+            shape: (B, T, N).
+            n_value: how many values there are.
+            graded: whether there may be several layers.
 
         Raises:
             ValueError: naming the tensor that does not fit.
         """
-        words = shape[0], n_words(shape[1]), shape[2]
+        n_layer = self.n_layers(shape) if graded else 1
+        words = n_layer * shape[0], n_words(shape[1]), shape[2]
         expected = {"word": words}
         if self.has_active:
             expected["active"] = words
@@ -125,6 +177,11 @@ class Words(NamedTuple):
 
     def taken(self, sample: Tensor, shape: Shape) -> tuple[Words, Tensor]:
         """The words of some samples, (b,) int64 on their device; and which active entries these are."""
+        layer = torch.arange(self.n_layers(shape), device=self.device)
+        return self._rows((layer[:, None] * shape[0] + sample).flatten())
+
+    def _rows(self, sample: Tensor) -> tuple[Words, Tensor]:
+        """As `taken`, of words without layers."""
         nothing, uncounted = self.word.new_empty(0), torch.empty(0, dtype=torch.int64)
         part = Words(self.word[sample], uncounted, nothing, nothing)
         if not self.has_active:
@@ -144,24 +201,55 @@ class Words(NamedTuple):
     def steps(self, start: int, stop: int, shape: Shape) -> tuple[Words, Tensor]:
         """The words of the steps start:stop of each sample, and which active entries these are."""
         cut = shape[0], stop - start, shape[2]
+        graded = self.n_layers(shape) > 1
         entry, _ = _cut(self.entry(shape), start, stop, shape)
         if not self.has_active:
-            return Words.of(entry, None, cut)[0], entry.new_empty(0)
+            return Words.of(entry, None, cut, graded)[0], entry.new_empty(0)
         active, kept = _cut(self.active_entry(shape), start, stop, shape)
-        words, order = Words.of(entry, active, cut)
+        words, order = Words.of(entry, active, cut, graded)
         if not len(self.start):
             return words._replace(start=self.start), entry.new_empty(0)
         return words, kept[order]
 
     @staticmethod
-    def stacked(parts: Sequence[Words], with_value: Sequence[bool]) -> Words:
+    def stacked(
+        parts: Sequence[Words], shapes: Sequence[Shape], with_value: Sequence[bool]
+    ) -> tuple[Words, Tensor | None]:
         """The words of several batches, one after the other.
 
         Args:
             parts: of the same steps and units.
+            shapes: of each, (B, T, N).
             with_value: whether the values of each are kept; where they are of some, only the active
                 entries of these stay.
+
+        Returns:
+            The words, and the order in which the values come, those of one part after those of another;
+            None: in this order.
         """
+        counts = [part.n_layers(shape) for part, shape in zip(parts, shapes, strict=True)]
+        n_layer, rows, first = max(counts), [], 0
+        if n_layer > 1:
+            # Rows of zeros for the layers that a part lacks; then layer by layer, each of all parts.
+            parts = [
+                part._padded((n_layer - n) * shape[0])
+                for part, shape, n in zip(parts, shapes, counts, strict=True)
+            ]
+            for part in parts:
+                row = torch.arange(first, first + len(part.word), device=part.device)
+                rows.append(row.view(n_layer, -1))
+                first += len(part.word)
+        stacked = Words._stacked(parts, with_value)
+        return (stacked, None) if n_layer == 1 else stacked._rows(torch.cat(rows, 1).flatten())
+
+    def _padded(self, rows: int) -> Words:
+        """With so many more rows, in which there is nothing."""
+        below = 0, 0, 0, 0, 0, rows
+        active = functional.pad(self.active, below) if self.has_active else self.active
+        return self._replace(word=functional.pad(self.word, below), active=active)
+
+    @staticmethod
+    def _stacked(parts: Sequence[Words], with_value: Sequence[bool]) -> Words:
         word = torch.cat([part.word for part in parts])
         nothing, uncounted = word.new_empty(0), torch.empty(0, dtype=torch.int64)
         stacked = Words(word, uncounted, nothing, nothing)

@@ -3,8 +3,9 @@
 Segment by segment of time, a connection's kernels make currents of spikes (`linear.py`, `conv.py`,
 `sparse.py`), and a neuron's kernel walks through them, one thread a unit (`lif.py`, `readout.py`);
 backwards the same with δ in place of currents. Nothing of size batch x time x unit outlives a
-segment. Every sum has a fixed order: the same bits on every run. The host waits once for the device
-in the recorded forward pass of a spiking layer or a pooling (`pool.py`), and never in evaluation.
+segment; a batch too large for one is cut (`batches.py`). Every sum has a fixed order: the same bits on
+every run. The host waits once for the device in the recorded forward pass of a spiking layer or a max
+pooling (`pool.py`), and never in evaluation; once more at a connection on sums or averages.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from sparsespike.backends import Gradient
-from sparsespike.backends.gpu import count, lif, plan, pool, readout, surrogate
+from sparsespike.backends.gpu import batches, count, lif, plan, pool, readout, surrogate
 from sparsespike.backends.gpu.conv import ConvSynapses
 from sparsespike.backends.gpu.launch import on_device
 from sparsespike.backends.gpu.listing import Listing
@@ -35,7 +36,7 @@ from sparsespike.descriptions import (
 )
 from sparsespike.spikes.spikes import Spikes
 from sparsespike.spikes.windows import Windows
-from sparsespike.spikes.words import STEPS, UNITS, Words, n_blocks
+from sparsespike.spikes.words import STEPS, UNITS, Words, n_blocks, n_words
 
 # A neuron's walk through one segment: (first word, words, state (B, N), currents or δ (B, words * 32, N)).
 Walk = Callable[[int, int, Tensor, Tensor], None]
@@ -47,52 +48,74 @@ def spiking_forward(
 ) -> tuple[Spikes, list[Tensor]]:
     """One spiking layer; see `Backend`. Unless `recorded`, `value` and `potential` come empty."""
     known, like = with_kernel(neuron, LIF, "gpu"), terms[0].parameter[0].detach()
-    spikes, n_out = terms[0].spikes, terms[0].connection.n_out
-    n_batch, n_word, _ = spikes.words.word.shape
-    shape = (*spikes.shape[:2], n_out)
-    word = spikes.words.word.new_empty((n_batch, n_word, n_out))
-    active = torch.empty_like(word)
+    shape = *terms[0].spikes.shape[:2], terms[0].connection.n_out
+    word = terms[0].spikes.words.word.new_empty((shape[0], n_words(shape[1]), shape[2]))
+    active, kept, fired = torch.empty_like(word), None, []
     with on_device(like):
         constants = lif.constants(known, like.dtype, like.device)
-        synapses = _synapses(terms, precision)
-        kept = [one.planes for one in synapses]
-        pooled = len(_segments(synapses)) > 1
-        listing = Listing(word, active, constants, pooled) if recorded else None
+        for first, n in batches.parts(terms):
+            part, own = batches.cut(terms, first, n, [False] * len(terms)), slice(first, first + n)
+            synapses = _synapses(part, precision, kept)
+            kept = _planes(synapses)
+            listing = _fire(synapses, known, constants, recorded, word[own], active[own], shape[1])
+            if listing is None:
+                uncounted, nothing = torch.empty(0, dtype=torch.int64), like.new_empty(0)
+                bare = Words(word[own], uncounted, active[own], word.new_empty(0))
+                fired.append((bare, nothing, nothing))
+                continue
+            counts = listing.counted([term.parameter for term in terms])
+            if listing.pooled and counts[1] > listing.capacity:
+                listing.capacity = counts[1]
+                _fire(
+                    synapses, known, constants, recorded, word[own], active[own], shape[1], listing
+                )
+            fired.append(listing.lists(*counts))
+        assert kept is not None
+        return Spikes(shape, *batches.joined(word, active, fired)), kept
 
-        def fire(first: int, words: int, state: Tensor, current: Tensor) -> None:
-            lif.fire[(n_batch, n_blocks(n_out))](
-                current,
-                state,
-                constants,
-                word,
-                active,
-                word if listing is None else listing.count,
-                first,
-                n_word,
-                words,
-                spikes.shape[1],
-                n_out,
-                n_batch * n_word * n_blocks(n_out),
-                RESET=lif.RESET[known.reset],
-                RECORDED=recorded,
-                UNITS=UNITS,
-                num_warps=UNITS // 32,
-                enable_fp_fusion=False,
-            )
-            if listing is not None:
-                listing.take(current, first, words)
 
-        _forward(synapses, fire)
-        if listing is None:
-            uncounted = torch.empty(0, dtype=torch.int64)
-            storage = Words(word, uncounted, active, word.new_empty(0))
-            return Spikes(shape, storage, like.new_empty(0), like.new_empty(0)), kept
-        counts = listing.counted([term.parameter for term in terms])
-        if pooled and counts[1] > listing.capacity:
-            listing.capacity = counts[1]
-            listing.begin()
-            _forward(synapses, fire)
-        return Spikes(shape, *listing.lists(*counts)), kept
+def _fire(
+    synapses: list[Synapses],
+    known: LIF,
+    constants: Tensor,
+    recorded: bool,
+    word: Tensor,
+    active: Tensor,
+    n_step: int,
+    listing: Listing | None = None,
+) -> Listing | None:
+    """Writes (B, W, N) spikes and active entries; gives what lists the latter, anew or once more."""
+    n_batch, n_word, n_out = word.shape
+    if listing is not None:
+        listing.begin()
+    elif recorded:
+        listing = Listing(word, active, constants, len(_segments(synapses)) > 1)
+
+    def fire(first: int, words: int, state: Tensor, current: Tensor) -> None:
+        lif.fire[(n_batch, n_blocks(n_out))](
+            current,
+            state,
+            constants,
+            word,
+            active,
+            word if listing is None else listing.count,
+            first,
+            n_word,
+            words,
+            n_step,
+            n_out,
+            n_batch * n_word * n_blocks(n_out),
+            RESET=lif.RESET[known.reset],
+            RECORDED=recorded,
+            UNITS=UNITS,
+            num_warps=UNITS // 32,
+            enable_fp_fusion=False,
+        )
+        if listing is not None:
+            listing.take(current, first, words)
+
+    _forward(synapses, fire)
+    return listing
 
 
 def spiking_backward(
@@ -108,20 +131,21 @@ def spiking_backward(
     known, potential, own = with_kernel(neuron, LIF, "gpu"), fired.potential, fired.words
     assert potential is not None
     attached = known.attached
-    n_batch, n_word, n_out = own.word.shape
+    _, n_word, n_out = own.word.shape
     with on_device(grad_value):
         constants = lif.constants(known, potential.dtype, potential.device)
         slope, coefficient = surrogate.coefficients(known, potential, grad_value, attached)
+        total = batches.Sum(len(terms))
 
         def send_back(first: int, words: int, state: Tensor, delta: Tensor) -> None:
-            lif.send_back[(n_batch, n_blocks(n_out))](
+            lif.send_back[(n, n_blocks(n_out))](
                 coefficient,
                 slope,
                 potential,
                 constants,
-                own.word,
-                own.active,
-                own.start,
+                own.word[sample:],
+                own.active[sample:],
+                own.start[sample:],
                 state,
                 delta,
                 first,
@@ -136,7 +160,10 @@ def spiking_backward(
                 enable_fp_fusion=False,
             )
 
-        return _backward(_synapses(terms, precision, kept), needed, send_back)
+        for sample, n in batches.parts(terms):
+            part = batches.cut(terms, sample, n, needed)
+            total.add(_backward(_synapses(part, precision, kept), needed, send_back))
+        return total.gradients()
 
 
 def readout_forward(
@@ -167,7 +194,7 @@ def readout_forward(
 
         synapses = _synapses(terms, precision)
         _forward(synapses, integrate)
-    return potential, [one.planes for one in synapses]
+    return potential, _planes(synapses)
 
 
 def readout_backward(
@@ -204,12 +231,12 @@ def readout_backward(
 
 def count_forward(spikes: Spikes) -> Tensor:
     """Spikes of each unit over time; see `Backend`."""
-    word = spikes.words.word
-    n_batch, n_word, n_unit = word.shape
-    total = spikes.value.new_empty((n_batch, n_unit))
+    word, n_layer = spikes.words.word, spikes.words.n_layers(spikes.shape)
+    n_row, n_word, n_unit = word.shape
+    total = spikes.value.new_empty((n_row, n_unit))
     with on_device(total):
-        count.count[(n_batch, n_blocks(n_unit))](word, total, n_word, n_unit, UNITS=UNITS)
-    return total
+        count.count[(n_row, n_blocks(n_unit))](word, total, n_word, n_unit, UNITS=UNITS)
+    return total if n_layer == 1 else total.unflatten(0, (n_layer, -1)).sum(0)
 
 
 def count_backward(grad: Tensor, spikes: Spikes) -> Tensor:
@@ -217,10 +244,11 @@ def count_backward(grad: Tensor, spikes: Spikes) -> Tensor:
     words, gathered = spikes.words, torch.empty_like(spikes.value)
     if not len(gathered):
         return gathered
-    n_batch, n_word, n_unit = words.word.shape
+    n_row, n_word, n_unit = words.word.shape
+    grad = grad.repeat(words.n_layers(spikes.shape), 1)
     with on_device(grad):
-        count.count_back[(n_batch, n_word, n_blocks(n_unit))](
-            grad.contiguous(), words.active, words.start, gathered, n_word, n_unit, UNITS=UNITS
+        count.count_back[(n_row, n_word, n_blocks(n_unit))](
+            grad, words.active, words.start, gathered, n_word, n_unit, UNITS=UNITS
         )
     return gathered
 
@@ -234,9 +262,20 @@ def max_pool(words: Words, windows: Windows) -> tuple[Words, Tensor]:
 def _synapses(
     terms: Sequence[Term], precision: Precision, kept: list[Tensor] | None = None
 ) -> list[Synapses]:
+    """Of every term; layers of words through one connection share its planes, which `kept` has once."""
     how = products(terms[0].parameter[0].dtype, precision)
-    planes = kept or [None] * len(terms)
-    return [_one(term, how, own) for term, own in zip(terms, planes, strict=True)]
+    known, made, rest = {}, [], iter(kept or ())
+    for term in terms:
+        key = id(term.connection), term.parameter[0].data_ptr()
+        planes = known[key] if key in known else next(rest, None)
+        made.append(_one(term, how, planes))
+        known[key] = made[-1].planes
+    return made
+
+
+def _planes(synapses: list[Synapses]) -> list[Tensor]:
+    """What stands for the weights, once each."""
+    return list({id(one.planes): one.planes for one in synapses}.values())
 
 
 def _one(term: Term, how: Products, planes: Tensor | None) -> Synapses:

@@ -1,7 +1,8 @@
 """How a pass is cut and computed: segments of time, and the form of each sum of the backward pass.
 
 Currents and δ of a segment are the only tensors with a number per (sample, step, unit). They live
-for two kernel launches and are small enough to stay in, or near, the second cache.
+for two kernel launches and are small enough to stay in, or near, the second cache. Where one word of the
+batch is too much for the memory, the batch is cut as well (`batches.py`).
 
 The forms of a sum are equal but for rounding (`linear.py`). Which is faster depends on the share of
 entries and on the GPU: `break_even.json` has, per GPU model and number of units, the share below
@@ -26,6 +27,9 @@ from sparsespike.spikes.spikes import Spikes
 from sparsespike.spikes.words import STEPS
 
 TRANSIENT = 64 * 2**20  # bytes of currents or δ
+LARGEST = (
+    512 * 2**20
+)  # the same, where one word of a batch is more than that: of the samples at a time
 TABLE = "break_even.json"
 
 Form = Literal["dense", "sparse"]
@@ -52,9 +56,20 @@ def segments(batch: int, n_word: int, units: int, itemsize: int) -> list[tuple[i
     return pieces(n_word, batch * STEPS * units * itemsize)
 
 
-def pieces(n: int, size: int) -> list[tuple[int, int]]:
-    """(first, number) of each piece of n things of `size` bytes: as many as `TRANSIENT` allows, or one."""
-    most = min(max(1, n), max(1, TRANSIENT // max(1, size)))
+def batches(batch: int, units: int, itemsize: int) -> list[tuple[int, int]]:
+    """(first sample, samples) of each part of a batch: as many as `LARGEST` allows, at least one."""
+    return pieces(batch, STEPS * units * itemsize, LARGEST) or [(0, 0)]
+
+
+def pieces(n: int, size: int, limit: int | None = None) -> list[tuple[int, int]]:
+    """(first, number) of each piece of n things of `size` bytes: as many as the limit allows, or one.
+
+    Args:
+        n: how many things.
+        size: bytes of one.
+        limit: bytes of a piece; None: `TRANSIENT`.
+    """
+    most = min(max(1, n), max(1, (limit or TRANSIENT) // max(1, size)))
     return [(first, min(most, n - first)) for first in range(0, n, most)]
 
 
