@@ -88,7 +88,8 @@ class Drawing:
     """A figure and the words that go with it.
 
     Attributes:
-        name: stem of its files, and its anchor in a page: lower-case letters, digits and hyphens.
+        name: stem of its files, and of its anchor in a page, figure-NAME: lower-case letters, digits and
+            hyphens.
         figure: Matplotlib's, of `panels`.
         says: the sentence under it: what to see. Markup as in `page.Section`.
         alt: what it shows, in plain words, for who cannot see it.
