@@ -227,10 +227,6 @@ def _saved(figure: Figure, kind: str, *, transparent: bool, fonttype: str) -> by
     del settings["axes.prop_cycle"]
     buffer = io.BytesIO()
     with matplotlib.rc_context(settings):
-        if figure.get_layout_engine() is not None:
-            # Once and for all: laid out again, axes would move by a fraction of a point.
-            figure.draw_without_rendering()
-            figure.set_layout_engine("none")
         figure.savefig(
             buffer,
             format=kind,
@@ -239,6 +235,8 @@ def _saved(figure: Figure, kind: str, *, transparent: bool, fonttype: str) -> by
             transparent=transparent,
             facecolor="none" if transparent else PAPER,
         )
+    # Once and for all: laid out again, axes would move by a fraction of a point.
+    figure.set_layout_engine("none")
     return buffer.getvalue()
 
 

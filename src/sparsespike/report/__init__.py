@@ -27,18 +27,24 @@ def write(folders: Sequence[Path], out: Path | None = None, root: Path | None = 
         ModuleNotFoundError: without Matplotlib.
         OSError: if the dataset cannot be had, or the file not written.
     """
-    from sparsespike.pages.figure import style
-    from sparsespike.report import one, several
-
     if not folders:
         raise ValueError("folders: expected one run or more, found none")
     if out is not None and out.suffix.lower() not in (".html", ".htm"):
         raise ValueError(f"out: expected a name that ends in .html, found {str(out)!r}")
-    with style():  # without Matplotlib, this says so before anything is computed
-        pass
+    check()
+    from sparsespike.report import one, several
+
     if len(folders) == 1:
         text, out = one.page(folders[0], root), out or folders[0] / "report.html"
     else:
         text, out = several.page(folders), out or Path("comparison.html")
     write_whole(out, text.encode())
     return out
+
+
+def check() -> None:
+    """Raises a ModuleNotFoundError, which says what to install, where no report can be written."""
+    from sparsespike.pages.figure import style
+
+    with style():
+        pass

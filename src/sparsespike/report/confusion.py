@@ -48,10 +48,9 @@ def matrix(scores: Scores, split: str) -> Drawing:
     total = scores.total
     right = sum(counts[i][i] for i in range(n_class))
     says = (
-        f"All {total['n_samples']:,} {split} samples: {right:,} right ({total['accuracy']:.2%}), on "
-        "the diagonal. "
-        "Rows are labels, columns predictions; the shade grows with the root of the share of the "
-        "label's samples."
+        f"All {total['n_samples']:,} {split} samples: {right:,} right ({total['accuracy']:.2%}), on the "
+        "diagonal. Rows are labels, columns predictions; the shade grows with the root of the share of "
+        "the label's samples."
     )
     return Drawing(
         "confusion", figure, says, f"{right} of {total['n_samples']} samples lie on the diagonal."

@@ -145,7 +145,7 @@ def table(found: Costs, recipe: Recipe) -> Table:
     ]
     rows: list[list[Any]] = [
         [
-            cost.name,
+            "" if cost.module.startswith(cost.name) else cost.name,
             f"`{cost.module}`",
             _whole(cost.n_in),
             _whole(cost.n_spikes),
@@ -167,9 +167,8 @@ def table(found: Costs, recipe: Recipe) -> Table:
     threads = "thread" if found.threads == 1 else "threads"
     caption = (
         f"One batch of {found.n_batch} samples of {recipe.steps} steps, backend `{found.backend}`, "
-        f"{found.threads} {threads}. Events, spikes and active entries are per sample. Time is the "
-        "median of "
-        "repeated runs of each module alone, from its input, with a random gradient; kept is what the "
+        f"{found.threads} {threads}. Events, spikes and active entries are per sample. Time is the median "
+        "of repeated runs of each module alone, from its input, with a random gradient; kept is what the "
         "forward pass stores for the backward pass."
     )
     return Table(header, [*rows, total], caption)
@@ -194,9 +193,8 @@ def drawing(found: Costs) -> Drawing:
     slowest = max(found.each, key=lambda cost: cost.forward_ms + (cost.backward_ms or 0))
     share = (slowest.forward_ms + (slowest.backward_ms or 0)) / total
     says = (
-        f"Most of it, {share:.0%}, is of {slowest.name}. Loss, optimiser and reading the data are not "
-        "in "
-        "it."
+        f"The dearest is {slowest.name}, with {share:.0%} of it all. Loss, optimiser and reading the data "
+        "are not in it."
     )
     alt = "; ".join(
         f"{n} {f:.3g} + {b:.3g} ms" for n, f, b in zip(names, forward, backward, strict=True)

@@ -64,17 +64,15 @@ def learning(files: Files) -> Drawing:
         for axes in (left, right):
             epochs_below(axes)
     test = f", test {files.result['test']['accuracy']:.1%} (diamond)" if files.result else ""
-    whose = (
-        "training and held-out samples" if has_held_out else "training samples; none were held out"
-    )
+    whose = "training and held-out samples" if has_held_out else "training samples"
     says = (
         "Loss of the training samples, with the penalties on activity and what else the recipe adds; "
-        f"accuracy on {whose}{test}. Training accuracy is that of the batches as they were learnt from, so it "
-        "lags behind."
+        f"accuracy on {whose}{test}. Training accuracy is that of the batches as they were learnt from, so "
+        "it lags behind."
     )
     alt = (
-        f"Over {len(loss)} epochs the loss goes from {loss[0]:.3g} to {loss[-1]:.3g}, "
-        f"training accuracy from {train[0]:.1f} to {train[-1]:.1f} percent."
+        f"Over {len(loss)} epochs the loss goes from {loss[0]:.3g} to {loss[-1]:.3g}, training accuracy "
+        f"from {train[0]:.1f} to {train[-1]:.1f} percent."
     )
     return Drawing("learning", figure, says, alt)
 
@@ -107,8 +105,8 @@ def sparsity(files: Files) -> Drawing:
         for name, layer in zip(names, last, strict=True)
     )
     says = (
-        f"Shares of all (sample, step, neuron) entries, in the last epoch: {now}. The backward pass costs what "
-        f"is active: potentials within `b_th` = {files.recipe.b_th:g} of the threshold."
+        f"Shares of all (sample, step, neuron) entries, in the last epoch: {now}. The backward pass costs "
+        f"what is active: potentials within `b_th` = {files.recipe.b_th:g} of the threshold."
     )
     return Drawing(
         "sparsity", figure, says, f"Activity and spike rate over the epochs; at last {now}."

@@ -18,8 +18,8 @@ SPIKE, OFF, ACTIVE = "#2f8fd0", "#d8602a", "#e8a417"
 def picture(spikes: Spikes) -> NDArray[np.float32] | None:
     """One sample as an image, RGBA (H, W, 4), transparent where nothing was; None unless its units are one.
 
-    Where no pixel has several events, as in images coded by latency, the earlier the darker; else the more
-    the darker, and of two polarities orange where OFF outweighs ON.
+    Where no pixel has several events, as in images coded by latency, the earlier the stronger; else the more
+    the stronger, and of two polarities orange where OFF outweighs ON.
 
     Args:
         spikes: (1, T, N).

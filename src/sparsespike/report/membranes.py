@@ -140,21 +140,15 @@ def drawing(found: list[Trace], recipe: Recipe, sample: int, names: list[str]) -
     n_active = sum(int(trace.active.sum()) for trace in found)
     band = "everywhere" if math.isinf(recipe.b_th) else f"within `b_th` = {recipe.b_th:g} of it"
     n_step = len(found[0].potential)
+    after = "" if recipe.reset == "none" else ", which takes the potential down at the next step"
     says = (
-        f"Potentials V of neurons for sample {sample}; the threshold is {recipe.v_th:g}. A step is "
-        f"active {band}, on either "
-        f"side, and only there can a gradient change what the neuron does: here {n_active:,} of "
-        f"{len(found) * n_step:,} "
-        f"steps. A spike ({n_spike:,} of them) takes the potential down at the next step. What is "
-        "farther than "
-        f"{_reach(recipe):g} from the threshold is cut off, and what comes long after the last active "
-        "step."
+        f"Potentials V of neurons for sample {sample}; the threshold is {recipe.v_th:g}. A step is active "
+        f"{band}, on either side, and only there can a gradient change what the neuron does: here "
+        f"{n_active:,} of {len(found) * n_step:,} steps. A neuron spikes above the threshold{after}: "
+        f"{n_spike:,} spikes. What is farther than {_reach(recipe):g} from the threshold is cut off, and "
+        "what comes long after the last active step."
     )
-    alt = (
-        f"Traces of {len(found)} neurons: {n_spike} spikes and {n_active} active steps in the band "
-        "around "
-        "the threshold."
-    )
+    alt = f"Traces of {len(found)} neurons, with {n_spike} spikes and {n_active} active steps."
     return Drawing("membranes", figure, says, alt)
 
 

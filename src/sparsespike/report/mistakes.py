@@ -39,9 +39,8 @@ def worst(dataset: EventDataset, recipe: Recipe, scores: Scores, split: str) -> 
             place.set_axis_off()
     kind = _kind(dataset, recipe)
     says = (
-        f"The {len(shown)} of {len(wrong):,} mistakes among the {split} samples that the network is "
-        "surest about: label, "
-        f"prediction and its probability (softmax of the logits). {kind}"
+        f"The {len(shown)} of {len(wrong):,} mistakes among the {split} samples that the network is surest "
+        f"about: label, prediction and its probability (softmax of the logits). {kind}"
     )
     pairs = ", ".join(
         f"{scores.classes[label[i]]} as {scores.classes[prediction[i]]}" for i in shown
@@ -56,6 +55,6 @@ def _kind(dataset: EventDataset, recipe: Recipe) -> str:
         return f"Rasters of {dataset.n_units} units over {recipe.steps * recipe.dt * 1e3:g} ms."
     polarity = ", orange where OFF events outweigh ON" if sensor[0] == 2 else ""
     return (
-        "Images of the events: a pixel is darker the more of them it has, or the earlier its only "
+        "Images of the events: a pixel is stronger the more of them it has, or the earlier its only "
         f"one{polarity}."
     )

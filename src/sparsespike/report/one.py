@@ -102,15 +102,14 @@ def _warned(files: Files, scores: Scores) -> list[str]:
     said = []
     if files.result is None:
         said.append(
-            f"**This run is not finished**: {files.progress}. What follows is of the state that it "
-            "saved last, or best."
+            f"**This run is not finished**: {files.progress}. What follows is of the state that it saved "
+            "last, or best."
         )
     elif abs(files.result["test"]["accuracy"] - scores.total["accuracy"]) > 1e-12:
         said.append(
             f"**Scored anew, it has {scores.total['accuracy']:.2%}**; when it finished, it had "
-            f"{files.result['test']['accuracy']:.2%}. Another machine, backend or version rounds "
-            "another way, or "
-            "the dataset has changed."
+            f"{files.result['test']['accuracy']:.2%}. Another machine, backend or version rounds another "
+            "way, or the dataset has changed."
         )
     for name, layer in zip(
         layer_names(len(scores.total["layers"])), scores.total["layers"], strict=True

@@ -21,6 +21,7 @@ from sparsespike.spikes.spikes import Spikes
 from sparsespike.training.recipe import Recipe
 
 MANY_STEPS = 2000  # from which on a line is drawn in pixels
+CROWDED = 0.3  # activity, beyond which a panel is tinted: dots would cover the spikes
 
 
 @dataclass(frozen=True)
@@ -98,12 +99,13 @@ def rasters(inside: Inside, scores: Scores, recipe: Recipe, names: Sequence[str]
         f"{name} {signal.rate():.2%} spikes and {signal.activity():.2%} active"
         for name, signal in zip(names, inside.hidden, strict=True)
     )
+    crowded = any(signal.activity() > CROWDED for signal in inside.hidden)
+    tinted = f"; where they are more than {CROWDED:.0%}, the panel is tinted" if crowded else ""
     says = (
-        "A sample that is right as surely as most, one that is just right, and the worst mistake, "
-        "where there are such. "
-        "Spikes in blue, active entries, through which gradients flow, in orange; below, what each "
-        "class's readout neuron "
-        f"integrates, of which the `{recipe.reduce}` over time is the logit. Here: {pieces}."
+        "A sample that is right as surely as most, one that is just right, and the worst mistake, where "
+        f"there are such. Spikes in blue, active entries, through which gradients flow, in orange{tinted}; "
+        f"below, what each class's readout neuron integrates, of which the `{recipe.reduce}` over time is "
+        f"the logit. Here: {pieces}."
     )
     return Drawing(
         "rasters",
@@ -116,7 +118,9 @@ def rasters(inside: Inside, scores: Scores, recipe: Recipe, names: Sequence[str]
 def _raster(axes: Any, signal: Spikes, dt: float) -> None:
     size = 2.6 if signal.shape[2] <= 300 else 1.6 if signal.shape[2] <= 2000 else 1.0
     ms = dt * 1e3
-    if signal.n_active:
+    if signal.activity() > CROWDED:
+        axes.axhspan(-0.5, signal.shape[2] - 0.5, color=ACTIVE, alpha=0.25, lw=0)
+    elif signal.n_active:
         active, unit = signal.active_row().numpy() * ms, signal.active_unit.numpy()
         inputs.dots(axes, active, unit, ACTIVE, 2.2 * size)
     inputs.dots(axes, signal.row().numpy() * ms, signal.unit.numpy(), SPIKE, size)

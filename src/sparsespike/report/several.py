@@ -80,9 +80,9 @@ def results(names: Sequence[str], runs: Sequence[Files]) -> Table:
         told = None if best is None else f"{best:.2%}"
         rows.append([name, dataset, run.progress, accuracy, loss, told, activity, seconds])
     caption = (
-        "Test accuracy with one standard error, as each run found it when it finished; best accuracy "
-        "on held-out samples; "
-        "activity of each layer in the last epoch; time of all epochs, on whatever machine that was."
+        "Test accuracy with one standard error, as each run found it when it finished; best accuracy on "
+        "held-out samples; activity of each layer in the last epoch; time of all epochs, on whatever "
+        "machine that was."
     )
     return Table(header, rows, caption)
 
@@ -131,14 +131,19 @@ def sparsity(trained: Sequence[tuple[str, Files]]) -> Drawing:
     with style():
         figure, axes = panels(rows, columns, height=2.5 * rows + 0.4)
         for layer, place in enumerate(axes[:n_layer]):
+            shown = []
             for i, (_, run) in enumerate(trained):
                 if layer < run.n_layers:
                     values = [100 * line["layers"][layer]["activity"] for line in run.history]
                     curves.draw(place, values, **curves.line_style(i))
+                    shown += values
             place.set(
                 title=f"Layer {layer + 1}", ylabel="active entries (%)" if layer % 3 == 0 else ""
             )
-            place.set_ylim(bottom=0)
+            if curves.spans_decades(shown):
+                place.set_yscale("log")
+            else:
+                place.set_ylim(bottom=0)
             curves.epochs_below(place)
         for place in axes[n_layer:]:
             place.set_axis_off()

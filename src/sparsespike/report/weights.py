@@ -81,8 +81,7 @@ def drawing(layers: list[Weights]) -> Drawing:
         figure.legend(handles, labels, loc="outside lower center", ncols=2)
     says = (
         f"Shares of each layer's weights in {BINS} bins, as trained, and as the seed drew them; the "
-        "largest tenth of a per cent "
-        "lies outside. A weight is what one spike adds to a potential."
+        "largest tenth of a per cent lies outside. A weight is what one spike adds to a neuron's current."
     )
     return Drawing("weights", figure, says, f"Histograms of the weights of {len(layers)} layers.")
 
