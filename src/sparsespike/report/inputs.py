@@ -30,18 +30,15 @@ def picture(spikes: Spikes) -> NDArray[np.float32] | None:
     channel, pixel = np.divmod(spikes.unit.numpy().astype(np.int64), height * width)
     number = np.bincount(pixel, minlength=height * width)
     sign = np.where((channel == 0) & (n_channel == 2), -1.0, 1.0)  # 0 is OFF
-    value = np.bincount(pixel, weights=sign, minlength=height * width)
+    balance = np.bincount(pixel, weights=sign, minlength=height * width)
     if number.max(initial=0) <= 1:
         # By rank: latencies crowd together where pixels are bright, and would all look alike.
         _, rank = np.unique(spikes.row().numpy(), return_inverse=True)
-        value = np.bincount(
-            pixel,
-            weights=sign * (1 - 0.9 * rank / max(1, rank.max(initial=0))),
-            minlength=height * width,
-        )
-    shade = np.abs(value) / (np.abs(value).max(initial=0) or 1)
+        early = 1 - 0.9 * rank / max(1, rank.max(initial=0))
+        number = np.bincount(pixel, weights=early, minlength=height * width)
+    shade = number / (number.max(initial=0) or 1)
     image = np.zeros((height * width, 4), np.float32)
-    image[:, :3] = np.where(value[:, None] < 0, _rgb(OFF), _rgb(SPIKE))
+    image[:, :3] = np.where(balance[:, None] < 0, _rgb(OFF), _rgb(SPIKE))
     image[:, 3] = shade**0.7  # the eye sees little of a faint shade
     return image.reshape(height, width, 4)
 

@@ -38,9 +38,10 @@ def worst(dataset: EventDataset, recipe: Recipe, scores: Scores, split: str) -> 
         for place in axes[len(shown) :]:
             place.set_axis_off()
     kind = _kind(dataset, recipe)
+    which = f"The {SHOWN} of {len(wrong):,}" if len(wrong) > SHOWN else f"All {len(wrong)}"
     says = (
-        f"The {len(shown)} of {len(wrong):,} mistakes among the {split} samples that the network is surest "
-        f"about: label, prediction and its probability (softmax of the logits). {kind}"
+        f"{which} mistakes among the {split} samples, those first that the network is surest about: label, "
+        f"prediction and its probability (softmax of the logits). {kind}"
     )
     pairs = ", ".join(
         f"{scores.classes[label[i]]} as {scores.classes[prediction[i]]}" for i in shown
