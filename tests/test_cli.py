@@ -242,10 +242,11 @@ def test_version(capsys):
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ([], ["train", "evaluate", "bench", "data", "info", "examples:"]),
+        ([], ["train", "evaluate", "report", "bench", "data", "info", "examples:"]),
         (["train"], ["--b-th X", "their 0.8 is 0.2", "recipes:", "fashion-mnist-best", "--resume"]),
         (["train", "fashion-mnist-fast"], ["(defaults shown: fashion-mnist-fast)", "cosine)"]),
         (["evaluate"], ["DIR", "--json", "--best", "--last", "examples:"]),
+        (["report"], ["DIR", "--out FILE", "--data ROOT", "examples:"]),
         (["data"], ["list", "get", "show", "stats", "examples:"]),
         (["data", "get"], ["NAME", "--data ROOT"]),
         (["data", "show"], ["NAME", "--split", "--sample N", "--out FILE.png", "--data ROOT"]),

@@ -27,6 +27,7 @@ BELOW["training"] = {*BELOW, "training"}
 BELOW["pages"] = {"data"}
 BELOW["bench"] = {*BELOW} - {"pages"}
 BELOW["reproduce"] = {*BELOW}
+BELOW["report"] = {*BELOW} - {"reproduce"}
 BELOW["cli"] = {*BELOW, "cli"}
 TOP = {"__init__", "__main__"}
 

@@ -1,4 +1,4 @@
-"""The command line: `sparsespike train | evaluate | bench | reproduce | data | info`.
+"""The command line: `sparsespike train | evaluate | report | bench | reproduce | data | info`.
 
 Options are the fields of the dataclasses they fill (`Recipe`, the benchmarks'), so there is no second
 list to keep. Everything heavy is imported by the command that needs it. Errors are one line on standard
@@ -20,6 +20,7 @@ from sparsespike.cli.data import add_data
 from sparsespike.cli.evaluate import add_evaluate
 from sparsespike.cli.info import add_info
 from sparsespike.cli.options import Parser, UsageError
+from sparsespike.cli.report import add_report
 from sparsespike.cli.reproduce import add_reproduce
 from sparsespike.cli.train import add_train
 from sparsespike.spikes.arguments import nearest
@@ -90,6 +91,7 @@ def _parser(argv: list[str]) -> argparse.ArgumentParser:
     )
     add_train(commands, argv)
     add_evaluate(commands)
+    add_report(commands)
     add_bench(commands, argv)
     add_reproduce(commands)
     add_data(commands, argv)

@@ -41,6 +41,18 @@ def add_train(commands: Any, argv: list[str]) -> None:
         action="store_true",
         help="go on with the run in DIR, or start it if there is none; a finished one prints its table",
     )
+    train.add_argument(
+        "--report",
+        action="store_true",
+        help="at the end, write DIR/report.html (see sparsespike report --help)",
+    )
+    train.add_argument(
+        "--log",
+        nargs="+",
+        choices=("tensorboard", "csv"),
+        default=[],
+        help="write each epoch's numbers to DIR/tensorboard as well, or to DIR/metrics.csv, or both",
+    )
     add_data_folder(train)
     add_threads(train)
     named = [word for word in argv if word in recipes.names()]
@@ -65,8 +77,15 @@ def _train(parsed: argparse.Namespace) -> None:
         raise UsageError(f"RECIPE: expected one of {known}, or a path ending in .toml, found none")
     recipe = dataclasses.replace(recipe, **given(Recipe, parsed))
 
+    from sparsespike import report
     from sparsespike.training.progress import run_table
     from sparsespike.training.train import train
 
-    result = train(recipe, parsed.out, root=parsed.data, resume=parsed.resume)
+    if parsed.report:
+        report.check()  # what it lacks is told before the training, not after
+    result = train(
+        recipe, parsed.out, root=parsed.data, resume=parsed.resume, log=tuple(parsed.log)
+    )
     print_table(run_table(result))
+    if parsed.report:
+        print(report.write([parsed.out], root=parsed.data))

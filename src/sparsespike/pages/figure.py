@@ -88,7 +88,8 @@ class Drawing:
     """A figure and the words that go with it.
 
     Attributes:
-        name: stem of its files, and its anchor in a page: lower-case letters, digits and hyphens.
+        name: stem of its files, and of its anchor in a page, figure-NAME: lower-case letters, digits and
+            hyphens.
         figure: Matplotlib's, of `panels`.
         says: the sentence under it: what to see. Markup as in `page.Section`.
         alt: what it shows, in plain words, for who cannot see it.
@@ -226,10 +227,6 @@ def _saved(figure: Figure, kind: str, *, transparent: bool, fonttype: str) -> by
     del settings["axes.prop_cycle"]
     buffer = io.BytesIO()
     with matplotlib.rc_context(settings):
-        if figure.get_layout_engine() is not None:
-            # Once and for all: laid out again, axes would move by a fraction of a point.
-            figure.draw_without_rendering()
-            figure.set_layout_engine("none")
         figure.savefig(
             buffer,
             format=kind,
@@ -238,6 +235,8 @@ def _saved(figure: Figure, kind: str, *, transparent: bool, fonttype: str) -> by
             transparent=transparent,
             facecolor="none" if transparent else PAPER,
         )
+    # Once and for all: laid out again, axes would move by a fraction of a point.
+    figure.set_layout_engine("none")
     return buffer.getvalue()
 
 

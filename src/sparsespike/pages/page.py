@@ -22,7 +22,7 @@ class Table:
     """A table.
 
     Attributes:
-        header: of its columns.
+        header: of its columns; all empty of a list of facts.
         rows: of as many cells. A text has markup; a float is shown to four digits, None as a dash.
         caption: above it; may be empty.
 
@@ -63,7 +63,12 @@ def html(title: str, lead: str, sections: Sequence[Section]) -> str:
             an anchor or a file beside the page.
     """
     anchors = [_anchor(section.title) for section in sections]
-    drawings = [part.name for each in sections for part in each.parts if isinstance(part, Drawing)]
+    drawings = [
+        f"figure-{part.name}"
+        for each in sections
+        for part in each.parts
+        if isinstance(part, Drawing)
+    ]
     _refuse_twice([*anchors, *drawings])
     contents = "".join(
         f'<li><a href="#{anchor}">{escape(section.title)}</a></li>'
@@ -112,7 +117,7 @@ def shown(cell: Cell) -> str:
         return "–"
     if isinstance(cell, str):
         return cell
-    return f"{cell:,}" if isinstance(cell, int) else f"{cell:.4g}"
+    return f"{cell:,}" if isinstance(cell, int) else f"{cell:.4g}".replace("-", "−")
 
 
 # ---- HTML --------------------------------------------------------------------------------------
@@ -124,15 +129,18 @@ def _html_part(part: str | Table | Drawing) -> str:
     if isinstance(part, Drawing):
         # A group that scrolls where the screen is narrower than what can be read.
         return (
-            f'<figure id="{part.name}">\n<div class="scroll" role="img" tabindex="0" '
+            f'<figure id="figure-{part.name}">\n<div class="scroll" role="img" tabindex="0" '
             f'aria-label="{escape(part.alt)}">{svg(part.figure, part.name + "-")}</div>\n'
             f"<figcaption>{_html(part.says)}</figcaption>\n</figure>"
         )
     kinds = [' class="number"' if numeric else "" for numeric in _numeric(part)]
-    caption = f"<caption>{_html(part.caption)}</caption>" if part.caption else ""
-    head = "".join(
+    # Outside of what scrolls, so that it is read whole.
+    caption = f'<p class="caption">{_html(part.caption)}</p>\n' if part.caption else ""
+    cells = "".join(
         f'<th scope="col"{k}>{_html(h)}</th>' for k, h in zip(kinds, part.header, strict=True)
     )
+    # Of a list of facts, whose columns need no name, there is no row of names.
+    head = f"<thead><tr>{cells}</tr></thead>\n" if any(part.header) else ""
     rows = "\n".join(
         "<tr>"
         + "".join(f"<td{k}>{_html(shown(cell))}</td>" for k, cell in zip(kinds, row, strict=True))
@@ -140,7 +148,7 @@ def _html_part(part: str | Table | Drawing) -> str:
         for row in part.rows
     )
     return (
-        f'<div class="scroll" tabindex="0"><table>{caption}<thead><tr>{head}</tr></thead>\n'
+        f'{caption}<div class="scroll" tabindex="0"><table>{head}'
         f"<tbody>\n{rows}\n</tbody></table></div>"
     )
 
@@ -232,9 +240,8 @@ def _numeric(table: Table) -> list[bool]:
 
 
 def _is_number(cell: Cell) -> bool:
-    return (
-        not isinstance(cell, str) or re.fullmatch(r"[-−+]?\d[\d.,]*\s?\S{0,5}|–", cell) is not None
-    )
+    number = r"[-−+]?\d[\d.,]*(\s?(%|×|s|ms|µs|[KMG]iB))?"
+    return not isinstance(cell, str) or re.fullmatch(number, cell) is not None
 
 
 def _anchor(title: str) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from sparsespike import losses
@@ -23,13 +24,19 @@ from sparsespike.training.recipe import Recipe, from_dict
 Which = Literal["best", "last"]
 
 
-def evaluate(net: Network, dataset: EventDataset, recipe: Recipe) -> dict[str, Any]:
+def evaluate(
+    net: Network,
+    dataset: EventDataset,
+    recipe: Recipe,
+    each: Callable[[Tensor, Tensor], None] | None = None,
+) -> dict[str, Any]:
     """Scores every sample, the last partial batch included; no gradients, no regulariser, no dropout.
 
     Args:
         net: the network.
         dataset: what to score.
         recipe: gives steps, dt, reduce, batch size and backend.
+        each: called with the logits (B, C) and labels (B,) of every batch, in the order of the samples.
 
     Returns:
         accuracy: share in [0, 1].
@@ -66,6 +73,8 @@ def evaluate(net: Network, dataset: EventDataset, recipe: Recipe) -> dict[str, A
             potential, hidden = net(spikes, return_spikes=True)
             logit = losses.logits(potential, recipe.reduce)
             totals.add(functional.cross_entropy(logit, label).item(), logit, label, spikes, hidden)
+            if each is not None:
+                each(logit, label)
             hit = label[logit.argmax(1) == label]
             seen += torch.bincount(label, minlength=n_class).cpu()
             correct += torch.bincount(hit, minlength=n_class).cpu()
@@ -152,7 +161,7 @@ def read_run(folder: Path) -> tuple[Recipe, dict[str, Any]]:
         raise CheckpointError(f"{path}: {error}") from None
 
 
-def load_weights(net: Network, tensors: dict[str, torch.Tensor], path: Path) -> None:
+def load_weights(net: Network, tensors: dict[str, Tensor], path: Path) -> None:
     """Copies the network's tensors out of a checkpoint's, into the layout they are stored in.
 
     Raises:

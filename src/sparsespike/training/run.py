@@ -5,6 +5,7 @@ metrics.jsonl      one line per epoch
 last.safetensors   weights, optimiser and position after the last epoch, or where it was stopped
 best.safetensors   weights of the epoch with the best validation accuracy
 result.json        what the finished run reached
+metrics.csv, tensorboard/, report.html: where they were asked for, see `logs` and `sparsespike report`
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import math
 import platform
 import time
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from sparsespike.data import EventDataset, EventLoader, late
 from sparsespike.data.library import OutOfReach
 from sparsespike.neurons.silence import SilenceWarning
 from sparsespike.spikes.spikes import Spikes
-from sparsespike.training import checkpoint
+from sparsespike.training import checkpoint, logs
 from sparsespike.training import run as runs
 from sparsespike.training.evaluate import evaluate, load_run
 from sparsespike.training.metrics import Totals, peak_memory
@@ -40,6 +41,7 @@ def train(
     root: Path | str | None = None,
     resume: bool = False,
     progress: Progress | None = None,
+    log: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Trains a network.
 
@@ -49,6 +51,7 @@ def train(
         root: folder of the datasets; None for the default of `sparsespike.data.load`.
         resume: go on with the run in `folder`, if there is one: same bits as if it had never stopped.
         progress: the display; None for one on standard error.
+        log: "tensorboard" and "csv", or one of them: logs of the epochs, see `training.logs`.
 
     Returns:
         What `result.json` holds: the score on the test samples, of the best epoch by validation
@@ -58,8 +61,10 @@ def train(
         Stopped: after SIGINT or SIGTERM, once the state is saved; a second signal does not wait.
         FloatingPointError: if the loss or a weight is not finite, naming it.
         ValueError, OSError: if the folder holds another run, or data or files cannot be had.
+        ModuleNotFoundError: without the package that a log needs.
     """
     folder = Path(folder)
+    logs.check(log)
     progress = Progress() if progress is None else progress
     began, stored = runs.find(folder, resume) or (None, None)
     if began is not None:
@@ -68,6 +73,8 @@ def train(
         # One of fewer epochs is from before the run was made longer.
         if result.exists() and checkpoint.read_json(result).get("epochs") == recipe.epochs:
             progress.note(f"{folder}: this run is finished")
+            with logs.opened(log, folder, checkpoint.read_lines(folder / runs.METRICS)):
+                pass  # one that is asked for now has all epochs
             return checkpoint.read_json(result)
     name, train_set, test_set = _load(recipe, root, stored, progress)
     train_set, test_set = recipe.seen(train_set), recipe.seen(test_set)
@@ -86,7 +93,13 @@ def train(
     )
     events = _told_events(loader, progress)
     quiet = warnings.catch_warnings(action="ignore", category=SilenceWarning)  # `_warn_of_silence`
-    with use_backend(recipe.backend), caught_signals() as caught, progress, quiet:
+    with (
+        use_backend(recipe.backend),
+        caught_signals() as caught,
+        logs.opened(log, folder, run.history) as opened,
+        progress,
+        quiet,
+    ):
         while run.epoch < recipe.epochs:
             try:
                 _train_epoch(run, loader, caught, progress)
@@ -95,6 +108,8 @@ def train(
                 raise
             if not caught:
                 _finish_epoch(run, validation_set, progress)
+                for each in opened:
+                    each.epoch(run.history)
             run.save()
             if caught:
                 raise Stopped(
