@@ -360,16 +360,3 @@ def test_help_of_data_get_has_the_addresses(capsys):
     out = capsys.readouterr().out
     assert "apt-get install dataset-fashion-mnist" in out
     assert out.count("https://") > 10
-
-
-def test_reproduce_names_its_experiments_and_refuses_others(capsys, tmp_path):
-    shown = helped(capsys, "reproduce")
-    assert "fig5" in shown
-    assert "--quick" in shown
-    out = str(tmp_path / "out")
-    code, message = refused(capsys, "reproduce", "fig6", "--out", out)
-    assert code == 1
-    assert message.startswith("experiment: expected table1, table2, ")
-    code, message = refused(capsys, "reproduce", "fig5", "--jobs", "0", "--out", out)
-    assert (code, message) == (2, "--jobs: expected an integer >= 1, found 0")
-    assert not (tmp_path / "out").exists()

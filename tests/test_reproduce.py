@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import dataclass, field
+import os
+import signal
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +17,11 @@ from torch.nn import functional
 
 import sparsespike as ss
 from sparsespike.bench import LayerBench
+from sparsespike.cli import main
 from sparsespike.cli.reproduce import NAMES
 from sparsespike.pages.page import Section
 from sparsespike.reproduce import EXPERIMENTS, reproduce, runner, write_pages
-from sparsespike.reproduce.cell import Place, key
+from sparsespike.reproduce.cell import Cell, Place, key
 from sparsespike.reproduce.claim import spread
 from sparsespike.reproduce.gradients import Alignment, GradientMaps
 from sparsespike.reproduce.operations import counted
@@ -32,13 +35,13 @@ SMALL = Training("fashion-mnist", "fashion-mnist-sample", 0, 1, hidden=(20, 15),
 
 
 @dataclass(frozen=True)
-class Noted:
+class Noted(Cell):
     """A cell that leaves a line in a file each time that it runs."""
 
     number: int
     first: tuple[int, ...] = ()
     fails: bool = False
-    alone: bool = field(default=False, compare=False)
+    dies: bool = False
 
     @property
     def name(self) -> str:
@@ -57,6 +60,8 @@ class Noted:
             file.write(f"{self.number}\n")
         if self.fails:
             raise ValueError("no result")
+        if self.dies:
+            os.kill(os.getpid(), signal.SIGKILL)
         return {"square": self.number**2, "threads": torch.get_num_threads()}
 
 
@@ -86,9 +91,9 @@ def test_cells_run_once_after_what_they_need_and_one_that_fails_stops_no_other(t
     # Cut short, as by a kill in the middle of a line: told, and only that cell runs again.
     records.path.write_bytes(records.path.read_bytes()[:-20])
     assert (Records(records.path).damaged, len(Records(records.path))) == (1, 1)
-    _, failed, ran = run([Noted(1), Noted(3, first=(1,))], tmp_path)
-    assert ran == [2, 1, 3, 3]
-    assert not failed
+    _, failed, ran = run([Noted(1), Noted(5, dies=True), Noted(3, first=(1,))], tmp_path)
+    assert ran == [2, 1, 3, 5, 3]
+    assert list(failed) == ["note 5"]  # killed, as for its memory
     assert Records(records.path).find(Noted(3, first=(1,))) == {"square": 9, "threads": 1}
 
 
@@ -118,6 +123,15 @@ def test_the_command_line_knows_every_experiment():
     assert list(NAMES) == list(EXPERIMENTS)
     with pytest.raises(ValueError, match=r"experiment: expected table1, .* found 'fig9'"):
         reproduce(["fig9"], Place(Path("nowhere")), True, Console(file=io.StringIO()), 1)
+
+
+def test_the_command_refuses_what_it_does_not_know_and_leaves_nothing(capsys, tmp_path):
+    out = str(tmp_path / "out")
+    assert main(["reproduce", "fig6", "--out", out]) == 1
+    assert "error: experiment: expected table1, table2, " in capsys.readouterr().err
+    assert main(["reproduce", "fig5", "--jobs", "0", "--out", out]) == 2
+    assert "--jobs: expected an integer >= 1, found 0" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_without_results_the_page_says_so(tmp_path):

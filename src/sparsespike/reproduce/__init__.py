@@ -105,14 +105,12 @@ def write_pages(place: Place, covered: Scope, records: Records, failed: dict[str
     title = "The paper, reproduced" + (" (quick)" if covered.quick else "")
     lead = (
         "Every table and figure of Perez-Nieves and Goodman, Sparse Spiking Gradient Descent "
-        "(NeurIPS 2021), "
-        "measured again by sparsespike, and some that the paper does not have."
+        "(NeurIPS 2021), measured again by sparsespike, and some that the paper does not have."
     )
     if covered.quick:
         lead += (
             " **This is the quick reproduction**: few epochs, seeds and points, to see that "
-            "everything runs. "
-            "Its numbers are no results."
+            "everything runs. Its numbers are no results."
         )
     figures.mkdir(parents=True, exist_ok=True)
     write(docs / "reproduction.html", html(title, lead, sections).encode())
@@ -156,15 +154,13 @@ def _how(covered: Scope, records: Records, failed: dict[str, str]) -> Section:
         versions = sorted({f"torch {record['versions']['torch']}" for record in found})
         facts.append(
             f"Commits {', '.join(commits)}; {'; '.join(machines)}; {', '.join(versions)}; measured "
-            f"from {times[0]} "
-            f"to {times[-1]}, {hours:.1f} hours of one core."
+            f"from {times[0]} to {times[-1]}, {hours:.1f} hours of one core."
         )
     stand_ins = [each.title for each in covered.materials if each.stands_in]
     if stand_ins:
         facts.append(
             f"Not at hand, so that another takes its place: {', '.join(stand_ins)}. What is found "
-            f"on it is no test of "
-            "the paper's number, and is marked so."
+            "on it is no test of the paper's number, and is marked so."
         )
     if failed:
         facts += [f"Failed: {name}: {why}" for name, why in failed.items()]

@@ -115,10 +115,8 @@ def _drawing(material: Material, scope: Scope, records: Records) -> Drawing:
         f"alignment-{material.dataset}",
         figure,
         f"{material.title}: cosine of the weight gradient inside the band with the uncut one, on a "
-        f"batch of {BATCH} "
-        "training samples of the trained network; dotted: the paper's half-width. A steep "
-        "surrogate has its mass near "
-        "the threshold and is cut without loss; a gentle one is not. The readout sees the same "
-        "spikes: always 1.",
+        f"batch of {BATCH} training samples of the trained network; dotted: the paper's "
+        "half-width. A steep surrogate has its mass near the threshold, a gentle one beyond the "
+        "band as well. The readout sees the same spikes, so its gradient is the same.",
         "Cosine against half-width by layer, a panel per surrogate.",
     )

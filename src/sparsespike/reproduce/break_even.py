@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from sparsespike.bench.crossing import crossing
 from sparsespike.bench.layer import LayerBench
@@ -23,7 +23,7 @@ PHASES = ("forward", "backward")
 
 
 @dataclass(frozen=True)
-class ConvLayer:
+class ConvLayer(Cell):
     """Times of a convolution, 14 × 14, 32 to 64 channels by 3 × 3, on synthetic spikes.
 
     Attributes:
@@ -35,17 +35,12 @@ class ConvLayer:
     share: float
     methods: tuple[Method, ...]
     repeats: int
-    alone: bool = field(default=True, init=False, compare=False)
+    alone: ClassVar[bool] = True
 
     @property
     def name(self) -> str:
         """See `Cell`."""
         return f"time a convolution, {self.share:.1%}"
-
-    @property
-    def needs(self) -> tuple[Cell, ...]:
-        """See `Cell`."""
-        return ()
 
     @property
     def seconds(self) -> float:
@@ -104,8 +99,8 @@ def section(scope: Scope, records: Records) -> Section:
         "break-even",
         figure,
         "How many times longer dense methods take, against the share of entries that spike and "
-        "that are active; "
-        "below the grey line dense is faster. Trained layers of the paper have 0.8 to 1.7 %.",
+        "that are active; below the grey line dense is faster. Trained layers of the paper have "
+        "0.8 to 1.7 %.",
         "Speed-up against the share of active entries, for a linear layer and a convolution.",
     )
     header = ("layer", "against", "phase", "sparse is faster below")

@@ -10,7 +10,7 @@ import dataclasses
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 from sparsespike.bench.trial import Device
 
@@ -40,32 +40,33 @@ class Place:
         return self.out / "results" / "reproduction.jsonl"
 
 
-class Cell(Protocol):
-    """One measurement."""
+class Cell:
+    """One measurement: a base of frozen dataclasses.
+
+    Attributes:
+        alone: whether it takes times, so that nothing else may run beside it.
+    """
+
+    alone: ClassVar[bool] = False
 
     @property
     def name(self) -> str:
         """What it is, for people: "train fashion-mnist, seed 0"."""
-        ...
-
-    @property
-    def alone(self) -> bool:
-        """Whether it takes times, so that nothing else may run beside it."""
-        ...
+        raise NotImplementedError
 
     @property
     def needs(self) -> tuple[Cell, ...]:
         """Cells that must have run before."""
-        ...
+        return ()
 
     @property
     def seconds(self) -> float:
         """How long it takes a core, roughly; only to tell how much is left."""
-        ...
+        raise NotImplementedError
 
     def compute(self, place: Place) -> dict[str, Any]:
         """What it finds, plain values for JSON."""
-        ...
+        raise NotImplementedError
 
 
 def key(cell: Cell) -> dict[str, Any]:

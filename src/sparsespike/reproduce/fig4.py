@@ -204,8 +204,8 @@ def _table(measured: Sequence[tuple[Material, dict[str, Any]]]) -> Table:
     case = measured[0][1]["case"]
     caption = (
         f"Second hidden layer, N = {case['neurons']}, B = {case['batch_size']}, float32, one core, "
-        f"on a batch of "
-        "training samples of the trained network; in brackets how many times sparsespike's time."
+        "on a batch of training samples of the trained network; in brackets how many times "
+        "sparsespike's time."
     )
     return Table(header, rows, caption)
 
@@ -242,10 +242,9 @@ def _drawn_methods(measured: Sequence[tuple[Material, dict[str, Any]]]) -> Drawi
         "fig4a",
         figure,
         "How many times longer the dense methods take for the backward pass of the second layer "
-        "(left), and the "
-        "memory saved against the clean dense loop (right). The paper's own baseline, O(T²) in "
-        "time, makes any "
-        "method look fast on long recordings; the clean loop is the honest one.",
+        "(left), and the memory saved against the clean dense loop (right). The paper's own "
+        "baseline, O(T²) in time, grows faster than any method needs; a claim should rest on the "
+        "clean loop.",
         "Bars of backward speed-up by data set and dense method, and of memory saved.",
     )
 
@@ -275,9 +274,8 @@ def _drawn_over_training(scope: Scope, records: Records) -> Drawing | None:
     return Drawing(
         "fig4b",
         figure,
-        "Backward time of the second layer as training goes on. Dense time is constant; sparse "
-        "time follows "
-        "activity, which the regulariser holds.",
+        "Backward time of the second layer as training goes on. Dense time depends on sizes alone, "
+        "sparse time on activity as well.",
         "Backward time over training, dense and sparse, a panel per data set.",
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -28,7 +28,7 @@ LEVELS = 1000  # a map is kept as whole numbers, so many to its largest
 
 
 @dataclass(frozen=True)
-class GradientMaps:
+class GradientMaps(Cell):
     """∇W of the first layer and ∇S of its spikes, with and without the band (figure 3B).
 
     Attributes:
@@ -43,7 +43,6 @@ class GradientMaps:
     inputs: int
     units: int
     steps: int
-    alone: bool = field(default=False, init=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -84,7 +83,7 @@ class GradientMaps:
 
 
 @dataclass(frozen=True)
-class Alignment:
+class Alignment(Cell):
     """How well the gradient inside a band points along the uncut one, for every layer.
 
     Attributes:
@@ -98,7 +97,6 @@ class Alignment:
     batch_size: int
     surrogate: str
     b_th: tuple[float, ...]
-    alone: bool = field(default=False, init=False, compare=False)
 
     @property
     def name(self) -> str:

@@ -59,10 +59,8 @@ def section(scope: Scope, records: Records) -> Section:
         "horizon",
         figure,
         f"Time and peak memory of one layer, N = {NEURONS}, B = {BATCH}, {EVENTS} events per input "
-        f"unit and "
-        f"sample however long the recording. What happened stays the same: the sparse cost grows "
-        f"only by the "
-        f"steps walked, the dense cost with T.{said}",
+        "unit and sample however long the recording. What happened stays the same: the sparse "
+        f"cost grows only by the steps walked, the dense cost with T.{said}",
         "Time and memory against the number of steps for sparse and dense.",
     )
     return Section(TITLE, [drawing])
@@ -75,14 +73,15 @@ def claims(scope: Scope, records: Records) -> list[Claim]:
         return []
     ours, clean = _row(longest, OURS), _row(longest, "clean-dense")
     dense = f"{clean['peak_mib']:,.0f} MiB" if clean["peak_mib"] else clean["reason"]
+    less = clean["peak_mib"] is None or clean["peak_mib"] > 10 * ours["peak_mib"]
     return [
         Claim(
             "Sparse backpropagation trains on longer data, where dense methods stop at some 2,000 steps",
             "3.1, F.8",
             "out of memory, dense",
             f"{ours['peak_mib']:,.0f} MiB at T = {cells(scope)[-1].steps:,}; dense {dense}",
-            "reproduced",
-            "one layer",
+            "reproduced" if ours["ms"] and less else "not reproduced",
+            "one layer; a tenth of the dense method's memory or less counts",
         )
     ]
 

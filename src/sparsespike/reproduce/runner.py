@@ -109,27 +109,29 @@ def _computed(
 ) -> Iterator[tuple[Cell, float, dict[str, Any] | Exception]]:
     """Cells with what they found, or why they did not, in the order in which they end."""
     waiting, under_way = list(cells), {}
-    if not waiting:
-        return
-    pool = ProcessPoolExecutor(
-        at_once,
-        multiprocessing.get_context("spawn"),
-        initializer=_prepare,
-        initargs=(os.getpid(),),
-        max_tasks_per_child=1,  # memory of the cell before would be in use at the next one's start
-    )
+    pools: dict[Future[Any], ProcessPoolExecutor] = {}
     try:
         while waiting or under_way:
             while len(under_way) < at_once and (ready := _ready(waiting, under_way)):
                 cell = ready[0]
                 waiting.remove(cell)
-                under_way[pool.submit(_compute, cell, place)] = cell
+                # A pool each: one whose process was killed, say for its memory, takes no more work.
+                pool = ProcessPoolExecutor(
+                    1,
+                    multiprocessing.get_context("spawn"),
+                    initializer=_prepare,
+                    initargs=(os.getpid(),),
+                )
+                future = pool.submit(_compute, cell, place)
+                under_way[future], pools[future] = cell, pool
             tell(list(under_way.values()))
             done, _ = wait(under_way, timeout=POLL_S, return_when=FIRST_COMPLETED)
             for future in done:
+                pools.pop(future).shutdown()
                 yield _outcome(under_way.pop(future), future)
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        for pool in pools.values():
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _ready(waiting: Sequence[Cell], under_way: Mapping[Any, Cell]) -> list[Cell]:

@@ -7,7 +7,7 @@ in plain PyTorch.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,7 +22,7 @@ from sparsespike.training.evaluate import load_run
 
 
 @dataclass(frozen=True)
-class SynapticOperations:
+class SynapticOperations(Cell):
     """The operations of a trained network on some of its training samples.
 
     Attributes:
@@ -32,7 +32,6 @@ class SynapticOperations:
 
     training: Training
     batch_size: int
-    alone: bool = field(default=False, init=False, compare=False)
 
     @property
     def name(self) -> str:

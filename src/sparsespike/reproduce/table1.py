@@ -86,10 +86,9 @@ def section(scope: Scope, records: Records) -> Section:
     drawing = Drawing(
         "table1",
         figure,
-        "Terms of the sums (above) and backward time (below) of one layer against each quantity, both axes "
-        f"logarithmic; the others at N = {NEURONS}, B = {BATCH}, T = {STEPS}, ρ = 1 %. Parallel "
-        f"lines grow alike: "
-        "sparse and dense differ by a factor, except against ρ, where only the sparse sums grow.",
+        "Terms of the sums (above) and backward time (below) of one layer against each quantity, "
+        f"both axes logarithmic; the others at N = {NEURONS}, B = {BATCH}, T = {STEPS}, ρ = 1 %. "
+        "Lines that are parallel grow alike.",
         "Eight log-log panels: terms and backward time of sparse and dense sums against N, B, T and ρ.",
     )
     rows = [_row(name, points) for name, points in found.items()]
@@ -98,11 +97,10 @@ def section(scope: Scope, records: Records) -> Section:
     return Section(
         TITLE,
         [
-            "Exponents of each quantity. **Terms taken** counts the terms of the forms of ∇W and ∇S "
-            "that the kernels "
-            "chose for the events at hand (`plan.py`), **backward** and **dense** are measured "
-            "times of the "
-            "event-driven and of the clean dense backward pass, one core.",
+            "Exponents of each quantity. **Terms taken** counts the terms of the forms of ∇W and "
+            "∇S that the kernels chose for the events at hand (`plan.py`), **backward** and "
+            "**dense** are measured times of the event-driven and of the clean dense backward "
+            "pass, one core.",
             Table(header, rows),
             drawing,
             f"Forms taken: {'; '.join(forms)}. All are equal; the cheapest is picked per call.",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import io
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from rich.console import Console
 
@@ -28,7 +28,7 @@ START_S = 6.0  # of a method's process
 
 
 @dataclass(frozen=True)
-class TrainedLayer:
+class TrainedLayer(Cell):
     """Times and memory of the second layer of a trained network, on a batch of its training samples.
 
     Attributes:
@@ -44,7 +44,7 @@ class TrainedLayer:
     b_th: float
     methods: tuple[Method, ...]
     repeats: int
-    alone: bool = field(default=True, init=False, compare=False)
+    alone: ClassVar[bool] = True
 
     @property
     def name(self) -> str:
@@ -79,7 +79,7 @@ class TrainedLayer:
 
 
 @dataclass(frozen=True)
-class SyntheticLayer:
+class SyntheticLayer(Cell):
     """Times and memory of a fully connected layer on synthetic spikes.
 
     Attributes:
@@ -97,18 +97,13 @@ class SyntheticLayer:
     share: float
     methods: tuple[Method, ...]
     repeats: int
-    alone: bool = field(default=True, init=False, compare=False)
+    alone: ClassVar[bool] = True
 
     @property
     def name(self) -> str:
         """See `Cell`."""
         sizes = f"N = {self.neurons}, B = {self.batch_size}, T = {self.steps}, {self.share:.2%}"
         return f"time a layer, {len(self.methods)} methods, {sizes}"
-
-    @property
-    def needs(self) -> tuple[Cell, ...]:
-        """See `Cell`."""
-        return ()
 
     @property
     def seconds(self) -> float:
@@ -134,7 +129,7 @@ class SyntheticLayer:
 
 
 @dataclass(frozen=True)
-class TrainedStep:
+class TrainedStep(Cell):
     """Times and memory of a whole training step of a trained network.
 
     Attributes:
@@ -148,7 +143,7 @@ class TrainedStep:
     batch_size: int
     methods: tuple[Method, ...]
     repeats: int
-    alone: bool = field(default=True, init=False, compare=False)
+    alone: ClassVar[bool] = True
 
     @property
     def name(self) -> str:

@@ -22,7 +22,7 @@ from sparsespike.training.train import train
 
 
 @dataclass(frozen=True)
-class Training:
+class Training(Cell):
     """A training run of a recipe of the paper.
 
     Attributes:
@@ -46,7 +46,6 @@ class Training:
     batch_size: int = 0
     surrogate: str = ""
     epoch_s: float = dataclasses.field(default=3.0, compare=False)
-    alone: bool = dataclasses.field(default=False, init=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -57,11 +56,6 @@ class Training:
         batch = f", B = {self.batch_size}" if self.batch_size else ""
         changed = f"{sizes}{batch}{slope}{band}"
         return f"train {self.recipe} on {self.dataset}{changed}, {self.epochs} epochs, seed {self.seed}"
-
-    @property
-    def needs(self) -> tuple[Cell, ...]:
-        """See `Cell`."""
-        return ()
 
     @property
     def seconds(self) -> float:
