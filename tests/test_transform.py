@@ -105,6 +105,7 @@ AUGMENTATIONS = [
     augment.TimeStretch(0.3),
     augment.UnitJitter(1.5),
     augment.Shift(2),
+    augment.FlipLR(0.5),
 ]
 
 
@@ -200,6 +201,24 @@ def test_a_shift_moves_a_recording_as_a_whole_by_every_distance():
     assert {(int(a), int(b)) for a, b in zip(y, x, strict=True)} == {
         (a, b) for a in range(5) for b in range(1, 6)
     }
+
+
+def test_a_flip_mirrors_a_share_of_the_recordings_as_a_whole():
+    given_ = drawn()
+    as_it_was, mirrored = set(), set()
+    for seed in range(20):
+        found = events(apply(augment.FlipLR(0.5), given_, CAMERA, seed), CAMERA)
+        for i, (before, after) in enumerate(zip(events(given_, CAMERA), found, strict=True)):
+            turned = [(p, y, CAMERA[2] - 1 - x, t) for p, y, x, t in before]
+            assert after in (before, turned)
+            if before:
+                (mirrored if after == turned else as_it_was).add(i)
+    assert as_it_was == mirrored
+    assert len(mirrored) >= 5
+    n = 20_000
+    found = apply(augment.FlipLR(0.3), one_event(CHANNELS, n, 2, 7), CHANNELS)
+    assert set(found.unit) == {2, 8}
+    assert (found.unit == 8).mean() == pytest.approx(0.3, abs=0.02)
 
 
 @given(seed=st.integers(0, 2**32), data_=st.data())
@@ -323,6 +342,7 @@ def test_selection_by_label_and_by_speaker():
         ("TimeStretch", [1.0]),
         ("UnitJitter", [float("nan")]),
         ("Shift", [1.5]),
+        ("FlipLR", [1.0]),
     ],
 )
 def test_numbers_out_of_range_are_refused_by_name(kind, numbers):

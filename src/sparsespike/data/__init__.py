@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sparsespike.data.augment import (
     EventDrop,
+    FlipLR,
     Shift,
     TimeJitter,
     TimeShift,
@@ -29,6 +30,7 @@ __all__ = [
     "EventDataset",
     "EventDrop",
     "EventLoader",
+    "FlipLR",
     "FoldPolarity",
     "LateEventsWarning",
     "Listing",

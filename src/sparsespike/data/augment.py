@@ -195,6 +195,29 @@ class Shift(Transform):
         return recordings.mapped(np.where(on, table, -1).astype(np.int32), row.reshape(-1))
 
 
+@dataclass(frozen=True)
+class FlipLR(Transform):
+    """Mirrors each recording left to right with one probability; a line of channels, end to end.
+
+    Args:
+        share: the probability, in [0, 1).
+    """
+
+    share: float
+
+    def __post_init__(self) -> None:
+        _check(self, "share", "a share in [0, 1)", 1.0)
+
+    def __call__(
+        self, recordings: Recordings, sensor: Sensor, draw: np.random.Generator
+    ) -> Recordings:
+        """See `Transform`."""
+        as_it_is = np.arange(math.prod(sensor), dtype=np.int32).reshape(sensor)
+        table = np.stack([as_it_is, as_it_is[..., ::-1]]).reshape(2, -1)
+        mirrored = draw.random(len(recordings.label)) < self.share
+        return recordings.mapped(table, mirrored.astype(np.int64))
+
+
 def _check(transform: Any, name: str, expected: str, below: float = math.inf) -> None:
     """Makes the number of a transform Python's own, or raises a ValueError unless in [0, below)."""
     what = type(transform).__name__

@@ -35,6 +35,7 @@ AUGMENTATIONS = (
     "TimeStretch",
     "UnitJitter",
     "Shift",
+    "FlipLR",
 )
 
 
@@ -48,7 +49,8 @@ class Recipe:
         transforms: selections of `sparsespike.data` that every sample goes through, in order, with their
             numbers in parentheses: FoldPolarity, OnePolarity(1), Pool(2), CropTime(0, 0.3).
         augment: what happens to the training samples, drawn anew at every step, in order: EventDrop(0.2),
-            UnitDrop(0.1), TimeJitter(1e-3), TimeShift(5e-3), TimeStretch(0.1), UnitJitter(1), Shift(2).
+            UnitDrop(0.1), TimeJitter(1e-3), TimeShift(5e-3), TimeStretch(0.1), UnitJitter(1), Shift(2),
+            FlipLR(0.5).
         hidden: neurons of each hidden layer, from the input up; all are fully connected.
         layers: hidden layers of other kinds, from the input up, in place of hidden = []: Conv2d(1, 32, 5),
             Conv1d, Linear(1568, 200), SparseLinear.random(784, 1000, fan_in=50), each with neurons;
