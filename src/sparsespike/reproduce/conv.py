@@ -100,13 +100,13 @@ def claims(scope: Scope, records: Records) -> list[Claim]:
 def _run(scope: Scope) -> Training:
     if scope.quick:
         return Training(RECIPE, "fashion-mnist-sample", 0, 1, epoch_s=30.0)
-    return Training(RECIPE, scope.images.dataset, 0, 20, epoch_s=240.0)
+    return Training(RECIPE, scope.images.dataset, 0, 10, epoch_s=240.0)
 
 
 def _pair(scope: Scope) -> tuple[Training, Training]:
     # Every entry listed as active takes 40 bytes: batches of the recipe would need 10 GiB.
     cut, uncut = (
-        Training(RECIPE, "fashion-mnist-sample", 0, 2, b_th, batch_size=64, epoch_s=epoch_s)
+        Training(RECIPE, "fashion-mnist-sample", 0, 1, b_th, batch_size=64, epoch_s=epoch_s)
         for b_th, epoch_s in ((0.2, 30.0), (float("inf"), 1200.0))
     )
     return cut, uncut
