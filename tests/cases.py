@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -174,17 +174,17 @@ LIVELY = (
     Case("129_units", sizes=(129, 129), rate=0.1),
     Case("two_steps", steps=2, batch=8, rate=0.6),
     Case("every_input_spikes", rate=1.0),
-    Case("all_active", neuron=replace(EXACT_LIF, b_th=math.inf, surrogate=ss.ATan(2.0))),
+    Case("all_active", neuron=EXACT_LIF.changed(b_th=math.inf, surrogate=ss.ATan(2.0))),
     Case("all_inputs_active", active=1.0),
     Case("plain_input", active=0.0),
     Case("no_leak", neuron=ss.LIF(**NO_LEAK, b_th=0.5)),
-    Case("rest_in_band", neuron=replace(EXACT_LIF, v_rest=0.875)),
-    Case("rest_on_edge", neuron=replace(EXACT_LIF, b_th=1.0)),
-    Case("rest_above_threshold", neuron=replace(EXACT_LIF, v_rest=1.5, v_reset=-0.5)),
-    Case("reset_below_rest", neuron=replace(EXACT_LIF, v_rest=0.25, v_reset=-1.0)),
-    Case("reset_in_band", neuron=replace(EXACT_LIF, v_reset=0.875)),
-    Case("negative_threshold", neuron=replace(EXACT_LIF, v_th=-0.5, v_reset=-1.0, v_rest=-1.5)),
-    Case("narrow_band", neuron=replace(EXACT_LIF, b_th=0.001), batch=12, seed=3),
+    Case("rest_in_band", neuron=EXACT_LIF.changed(v_rest=0.875)),
+    Case("rest_on_edge", neuron=EXACT_LIF.changed(b_th=1.0)),
+    Case("rest_above_threshold", neuron=EXACT_LIF.changed(v_rest=1.5, v_reset=-0.5)),
+    Case("reset_below_rest", neuron=EXACT_LIF.changed(v_rest=0.25, v_reset=-1.0)),
+    Case("reset_in_band", neuron=EXACT_LIF.changed(v_reset=0.875)),
+    Case("negative_threshold", neuron=EXACT_LIF.changed(v_th=-0.5, v_reset=-1.0, v_rest=-1.5)),
+    Case("narrow_band", neuron=EXACT_LIF.changed(b_th=0.001), batch=12, seed=3),
     Case("many_samples", batch=33, steps=5),
 )
 
@@ -201,12 +201,12 @@ QUIET = (
     Case("no_events", rate=0.0),
     Case("no_active_inputs", rate=0.0, active=1e-9),
     Case("one_step", steps=1, rate=1.0),
-    Case("far_threshold", neuron=replace(EXACT_LIF, v_th=100.0)),
+    Case("far_threshold", neuron=EXACT_LIF.changed(v_th=100.0)),
 )
 
 NETWORKS = (
     Case("three_layers", sizes=(20, 30, 17, 11), batch=4),
-    Case("three_layers_all_active", sizes=(9, 8, 7, 6), neuron=replace(EXACT_LIF, b_th=math.inf)),
+    Case("three_layers_all_active", sizes=(9, 8, 7, 6), neuron=EXACT_LIF.changed(b_th=math.inf)),
     Case("wide_middle", sizes=(5, 129, 3, 8), rate=0.5, batch=5),
     Case("second_layer_silent", sizes=(2, 1, 1, 1), steps=4, rate=0.2, batch=1),
 )
@@ -225,6 +225,7 @@ def neurons(draw: st.DrawFn, exact: bool) -> ss.LIF:
     level = st.integers(-8, 12).map(lambda k: k / 8) if exact else st.floats(-1.0, 1.5)
     v_th = draw(st.one_of(st.just(1.0), level))
     v_reset = v_th - draw(st.sampled_from([0.125, 0.5, 1.0, 2.0]))
+    leak: dict[str, Any]
     if exact:
         leak = draw(st.sampled_from([HALF_LEAK, NO_LEAK]))
     else:

@@ -20,7 +20,8 @@ from checks import (
     relative_error,
     tolerance_of,
 )
-from sparsespike.backends import load
+from sparsespike.backends import Upstream, load
+from sparsespike.descriptions import Cell
 
 
 def stored_for(spikes: ss.Spikes, backend: str) -> ss.Spikes:
@@ -124,12 +125,16 @@ def gradients_from(out: ss.Spikes, case: Case, backend: str) -> dict[str, Tensor
     # The gradient above travels as the values do, to whatever order the storage has.
     above = stored_for(replace(out, value=upstream.to(case.dtype)), backend)
     below = stored_for(spikes, backend)
-    neuron = case.neuron.describe()
+    neuron = Cell(case.neuron.describe())
     with torch.no_grad():
         terms = layer.connection(below).terms
-        _, kept = load(backend).spiking_forward(terms, neuron, "full", True)
-        (gradient,) = load(backend).spiking_backward(
-            above.value, terms, kept, above, neuron, "full", [case.active > 0]
+        kept = load(backend).spiking_forward(terms, neuron, "full", True).kept
+        (gradient,) = (
+            load(backend)
+            .spiking_backward(
+                Upstream(above.value), terms, kept, above, neuron, "full", [case.active > 0]
+            )
+            .terms
         )
     found: dict[str, Tensor | None] = {
         name: grad.cpu() for name, grad in zip(names, gradient.parameter, strict=True)

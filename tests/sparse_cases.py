@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -67,7 +67,7 @@ def sparse_cases(draw: st.DrawFn, *, exact: bool = True) -> SparseCase:
         {} if exact else {"neuron": GENERAL_LIF}
     )
     if case.dtype == torch.float32:
-        neuron = replace(numbers["neuron"], detach_reset=True)
+        neuron = numbers["neuron"].changed(detach_reset=True)
         numbers |= {"bias": False, "neuron": neuron}
     elif not numbers["neuron"].detach_reset:
         numbers["active"] = max(0.2, case.active)

@@ -149,7 +149,7 @@ def layered(draw: st.DrawFn) -> Layered:
         dtype=dtype,
         seed=draw(st.integers(0, 2**31)),
     )
-    neuron = replace(draw(neurons(True)), detach_reset=True)
+    neuron = draw(neurons(True)).changed(detach_reset=True)
     kind: Any = draw(st.sampled_from(["Linear", "Conv2d", "SparseLinear"]))
     return Layered(Sums(image, average), kind, neuron, readout=draw(st.booleans()))
 

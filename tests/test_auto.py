@@ -32,7 +32,7 @@ FORMS = pytest.mark.parametrize("forms", MIXED, ids="-".join)
 @pytest.mark.parametrize("case", LIVELY, ids=str)
 @pytest.mark.parametrize(("reset", "detach"), RESETS)
 def test_dense_form_of_a_linear_equals_the_oracle(case, reset, detach):
-    neuron = replace(case.neuron, reset=reset, detach_reset=detach)
+    neuron = case.neuron.changed(reset=reset, detach_reset=detach)
     seen = Counter()
     with auto.use_forms("dense", "dense"):
         for dtype, bias in ((torch.float64, True), (torch.float32, False)):
@@ -51,7 +51,7 @@ def test_quiet_cases_equal_the_oracle_in_any_form(case, forms):
 @FORMS
 @pytest.mark.parametrize(("reset", "detach"), RESETS)
 def test_one_form_takes_over_from_the_other(forms, reset, detach):
-    neuron = replace(EXACT_LIF, reset=reset, detach_reset=detach)
+    neuron = EXACT_LIF.changed(reset=reset, detach_reset=detach)
     with auto.use_forms(*forms):
         seen = compare_layer(replace(BASE, neuron=neuron, sizes=(20, 63)), "auto")
         seen += compare_conv(ConvCase(neuron=neuron), "auto")

@@ -19,6 +19,7 @@ from sparsespike import backends
 from sparsespike.backends import auto, costs
 from sparsespike.backends.cpu import unpacked
 from sparsespike.compiling import folder
+from sparsespike.descriptions import Cell
 
 
 @pytest.fixture(autouse=True)
@@ -72,7 +73,7 @@ def test_what_has_no_dense_form_is_computed_event_driven(monkeypatch):
     assert all("a sample takes" in reason for reason in reasons[1:])
     terms = layer.connection(BASE.spikes()[0].detach()).terms
     with pytest.raises(ValueError, match="current: expected a layer with a dense form, found one"):
-        unpacked.spiking_forward(terms, EXACT_LIF.describe(), "full", True)
+        unpacked.spiking_forward(terms, Cell(EXACT_LIF.describe()), "full", True)
 
 
 def test_the_choice_is_logged_with_counts_and_estimates(caplog):
@@ -101,7 +102,7 @@ def test_neurons_without_kernels_and_unknown_forms_are_refused():
 
     terms = ss.Linear(12, 7, dtype=torch.float64)(BASE.spikes()[0].detach()).terms
     with pytest.raises(ValueError, match=r'"auto" has no kernel for Readout.*"dense" computes any'):
-        auto.spiking_forward(terms, Readout(0.5), "full", False)
+        auto.spiking_forward(terms, Cell(Readout(0.5)), "full", False)
     with pytest.raises(ValueError, match='backward: expected "sparse" or "dense", found \'both\''):
         auto.use_forms("dense", "both").__enter__()  # pyright: ignore[reportArgumentType]
 

@@ -83,7 +83,7 @@ every_parameter = pytest.mark.parametrize(
 @pytest.mark.parametrize("surrogate", SURROGATES, ids=lambda s: type(s).__name__)
 @pytest.mark.parametrize(("reset", "detach"), RESETS)
 def test_layer_equals_oracle_for_every_neuron(reset, detach, surrogate, bias, dtype):
-    neuron = replace(EXACT_LIF, reset=reset, detach_reset=detach, surrogate=surrogate)
+    neuron = EXACT_LIF.changed(reset=reset, detach_reset=detach, surrogate=surrogate)
     case = replace(BASE, neuron=neuron, bias=bias, dtype=dtype)
     turn = (
         SURROGATES.index(surrogate)
@@ -101,7 +101,7 @@ def test_layer_equals_oracle_for_every_neuron(reset, detach, surrogate, bias, dt
 def test_layer_equals_oracle_in_every_case(case, reset, detach, bias, dtype):
     turn = LIVELY.index(case) + RESETS.index((reset, detach)) + PARAMETERS.index((bias, dtype))
     backends = backends_of(turn % 10)
-    neuron = replace(case.neuron, reset=reset, detach_reset=detach)
+    neuron = case.neuron.changed(reset=reset, detach_reset=detach)
     seen = compare_layer(replace(case, neuron=neuron, bias=bias, dtype=dtype), *backends)
     assert seen["spiking"] == len(backends), seen
     assert seen["learning"] == len(backends) or case.name == "narrow_band", seen
@@ -111,7 +111,7 @@ def test_layer_equals_oracle_in_every_case(case, reset, detach, bias, dtype):
 @pytest.mark.parametrize("case", LIVELY + LONG, ids=str)
 @pytest.mark.parametrize(("reset", "detach"), RESETS)
 def test_every_form_of_the_gradients_equals_the_oracle(monkeypatch, reset, detach, case, dtype):
-    neuron = replace(case.neuron, reset=reset, detach_reset=detach)
+    neuron = case.neuron.changed(reset=reset, detach_reset=detach)
     forms = [form for form, *allowed in FORMS if tuple(allowed) == (reset, detach)]
     turns = iter(forms)
     monkeypatch.setattr(plan, "forms", lambda *_: next(turns))
@@ -135,8 +135,8 @@ def test_forms_follow_the_number_of_terms():
     few, many = (torch.zeros(n, dtype=torch.int32) for n in (40, 90000))
     apart = {len(unit): torch.linspace(0, len(unit), 10001).long() for unit in (few, many)}
     nothing = torch.zeros(0)
-    detached, attached = EXACT_LIF, replace(EXACT_LIF, detach_reset=False)
-    zero = replace(EXACT_LIF, reset="zero")
+    detached, attached = EXACT_LIF, EXACT_LIF.changed(detach_reset=False)
+    zero = EXACT_LIF.changed(reset="zero")
     for out, unit, offset, neuron, expected in (
         (few, many, apart[90000], detached, (plan.TRACED, True)),
         (few, many, apart[90000], attached, (plan.GROUPED, True)),
@@ -174,7 +174,7 @@ def test_readout_equals_oracle_in_every_case(case, bias, dtype):
 def test_network_equals_oracle(case, reset, detach, bias, dtype):
     turn = NETWORKS.index(case) + RESETS.index((reset, detach)) + PARAMETERS.index((bias, dtype))
     backends = backends_of(turn % 4)
-    neuron = replace(case.neuron, reset=reset, detach_reset=detach)
+    neuron = case.neuron.changed(reset=reset, detach_reset=detach)
     seen = compare_network(replace(case, neuron=neuron, bias=bias, dtype=dtype), *backends)
     every = seen["spiking"] == seen["learning"] == len(backends)
     assert every or case.name == "second_layer_silent", seen
@@ -257,7 +257,7 @@ def test_generated_general_networks_equal_the_oracle(backend):
 @pytest.mark.parametrize("tau_mem", [0.2e-3, 1e-3, 10e-3, 10.0], ids=lambda tau: f"tau={tau:g}")
 def test_long_recording_equals_oracle(tau_mem):
     """600 steps: the lazy leak is folded many times, and gaps are long."""
-    neuron = replace(GENERAL_LIF, tau_mem=tau_mem)
+    neuron = GENERAL_LIF.changed(tau_mem=tau_mem)
     case = Case(steps=600, rate=0.02, sizes=(12, 7), neuron=neuron, exact=False, seed=5, batch=2)
     assert case.is_decided()
     backends = backends_of(int(tau_mem != 10e-3))

@@ -191,7 +191,7 @@ def test_layer_gate_passes(method: str, b_th: float) -> None:
 
 def test_gate_finds_another_neuron(monkeypatch: pytest.MonkeyPatch) -> None:
     def other_leak(spikes: Tensor, weight: Tensor, neuron: ss.LIF, synapses: Linear) -> Tensor:
-        other = dataclasses.replace(neuron, tau_mem=4e-3)
+        other = neuron.changed(tau_mem=4e-3)
         return fused_dense(spikes, weight, other, synapses)
 
     monkeypatch.setitem(DENSE_LAYERS, "clean-dense", other_leak)
@@ -201,7 +201,7 @@ def test_gate_finds_another_neuron(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_gate_finds_another_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
     def other_slope(spikes: Tensor, weight: Tensor, neuron: ss.LIF, synapses: Linear) -> Tensor:
         surrogate = ss.FastSigmoid(99.0)
-        other = dataclasses.replace(neuron, surrogate=surrogate)
+        other = neuron.changed(surrogate=surrogate)
         return fused_dense(spikes, weight, other, synapses)
 
     monkeypatch.setitem(DENSE_LAYERS, "clean-dense", other_slope)

@@ -143,7 +143,7 @@ def test_uneven_padding_and_an_own_surrogate_are_refused() -> None:
 
     own: Any = Own()
     with pytest.raises(ValueError, match="surrogate: expected one of sparsespike's"):
-        fused_dense(given, weight, dataclasses.replace(NEURON, surrogate=own), CONVS["same"])
+        fused_dense(given, weight, NEURON.changed(surrogate=own), CONVS["same"])
 
 
 # ---- cases and the gate ----------------------------------------------------------------------------

@@ -95,7 +95,8 @@ def test_a_list_of_texts_can_be_given_and_emptied(tmp_path, capsys):
         recipe = ["train", "fashion-mnist-best", "--out", str(folder), "--augment", *given]
         assert main([*recipe, *words]) == 0
         assert checkpoint.read_json(folder / "run.json")["recipe"]["augment"] == kept
-    assert "(default: EventDrop(0.2))" in helped(capsys, "train", "fashion-mnist-best")
+    said = unwrapped(helped(capsys, "train", "fashion-mnist-best"))
+    assert "(default:EventDrop(0.2))" in said
     assert "(default: none)" in helped(capsys, "train", "fashion-mnist")
     message = refused(capsys, "train", "fashion-mnist", "--out", "x", "--augment", "Shfit(1)")[1]
     assert "did you mean 'Shift'" in message

@@ -140,7 +140,7 @@ def test_a_fresh_layer_is_alive():
     [("subtract", True), ("subtract", False), ("zero", True), ("zero", False), ("none", True)],
 )
 def test_every_reset_equals_the_oracle(reset, detach, dtype):
-    neuron = replace(EXACT_LIF, reset=reset, detach_reset=detach)
+    neuron = EXACT_LIF.changed(reset=reset, detach_reset=detach)
     for case in (
         BASE,
         replace(BASE, sizes=(4, 6, 6), channels=72, groups=4, seed=1),
@@ -219,7 +219,7 @@ def test_generated_readouts_of_convolutions_equal_the_oracle():
 def test_a_plane_of_many_sites_equals_the_oracle():
     """More sites than a group of marks has, most of them silent, over steps in which nothing happens."""
     case = replace(BASE, sizes=(1, 23, 31), channels=20, steps=40, rate=0.002, padding="same")
-    case = replace(case, neuron=replace(EXACT_LIF, v_th=0.25, v_reset=0.0))
+    case = replace(case, neuron=EXACT_LIF.changed(v_th=0.25, v_reset=0.0))
     seen = compare_conv(case, "cpu")
     assert min(seen["spiking"], seen["in_band"], seen["learning"]), seen
 
@@ -248,7 +248,7 @@ def test_unlike_branches_equal_the_oracle(reset):
     grads, outs = {}, {}
     for name in ("cpu", "dense"):
         torch.manual_seed(0)
-        block = Block(replace(EXACT_LIF, reset=reset)).double()
+        block = Block(EXACT_LIF.changed(reset=reset)).double()
         with torch.no_grad():
             for parameter in block.parameters():
                 parameter.copy_((8 * torch.randn_like(parameter)).round() / 8)

@@ -101,7 +101,7 @@ def test_number_of_inputs_is_that_of_connections():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize(("reset", "detach"), RESETS)
 def test_two_terms_equal_the_oracle(backend, reset, detach, dtype):
-    neuron = replace(EXACT_LIF, reset=reset, detach_reset=detach)
+    neuron = EXACT_LIF.changed(reset=reset, detach_reset=detach)
     seen = compare_terms(two(neuron, dtype), backend, readout=False)
     assert min(seen["spiking"], seen["in_band"], seen["learning"]), seen
 

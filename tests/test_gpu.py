@@ -23,20 +23,18 @@ DEVICE = device_of("gpu")
 FORMS: list[Any] = [("dense", "dense"), ("sparse", "sparse")]  # the two sums do not meet
 # Several words and blocks, a last word that is not full, few active entries: none but one fits the pool.
 LONG = Case(
-    "long", batch=2, steps=70, sizes=(40, 70), rate=0.02, neuron=replace(EXACT_LIF, b_th=0.01)
+    "long", batch=2, steps=70, sizes=(40, 70), rate=0.02, neuron=EXACT_LIF.changed(b_th=0.01)
 )
 
 
 def exact(case: Case) -> Case:
     """Without leak: potentials stay on the grid however many steps there are."""
-    return replace(case, neuron=replace(ss.LIF(**NO_LEAK), b_th=case.neuron.b_th))
+    return replace(case, neuron=ss.LIF(**NO_LEAK).changed(b_th=case.neuron.b_th))
 
 
 CASES = (
     exact(LONG),
-    exact(
-        replace(LONG, name="wide_band", neuron=replace(EXACT_LIF, b_th=0.5), dtype=torch.float32)
-    ),
+    exact(replace(LONG, name="wide_band", neuron=EXACT_LIF.changed(b_th=0.5), dtype=torch.float32)),
 )
 
 
@@ -60,7 +58,7 @@ def test_every_form_and_segmentation_equals_the_oracle(
 def test_resets_across_segments_equal_the_oracle(monkeypatch, reset, detach):
     monkeypatch.setattr(plan, "TRANSIENT", 1)
     case = CASES[1]
-    neuron = replace(case.neuron, reset=reset, detach_reset=detach)
+    neuron = case.neuron.changed(reset=reset, detach_reset=detach)
     assert compare_layer(replace(case, neuron=neuron), "gpu")["learning"]
 
 
@@ -74,7 +72,7 @@ def test_readout_across_segments_equals_the_oracle(monkeypatch):
 
 def test_network_in_segments_equals_the_oracle(monkeypatch):
     monkeypatch.setattr(plan, "TRANSIENT", 1)
-    case = exact(replace(LONG, sizes=(20, 30, 9, 4), rate=0.2, neuron=replace(EXACT_LIF, b_th=0.5)))
+    case = exact(replace(LONG, sizes=(20, 30, 9, 4), rate=0.2, neuron=EXACT_LIF.changed(b_th=0.5)))
     assert compare_network(case, "gpu")["learning"]
 
 
@@ -218,7 +216,7 @@ def test_without_gradient_nothing_is_listed_and_everything_counted():
 def test_what_is_saved_for_backward_is_a_small_share_of_the_dense_method():
     """Per layer two bits an entry and a list; the dense method keeps two float32, V and the spike."""
     case = Case(batch=2, steps=320, sizes=(64, 64), rate=0.01, exact=False, dtype=torch.float32)
-    case = replace(case, neuron=replace(GENERAL_LIF, b_th=0.02), active=0.01)
+    case = replace(case, neuron=GENERAL_LIF.changed(b_th=0.02), active=0.01)
     (layer,) = case.layers("gpu")
     spikes = stored_for(case.spikes()[0], "gpu")
     saved: dict[int, int] = {}
@@ -293,7 +291,7 @@ class Cosine(ss.Surrogate):
 
 
 def test_surrogate_of_ones_own_equals_the_oracle():
-    neuron = replace(EXACT_LIF, surrogate=Cosine(), detach_reset=False)
+    neuron = EXACT_LIF.changed(surrogate=Cosine(), detach_reset=False)
     assert compare_layer(replace(BASE, neuron=neuron), "gpu")["learning"]
 
 

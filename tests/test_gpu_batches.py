@@ -18,7 +18,7 @@ from sparsespike.backends.gpu import batches, listing, plan, synapses
 from sum_pools import Layered, Sums
 
 # Two words, the second not full; two blocks of units; without leak, so that potentials stay on the grid.
-LIF = replace(ss.LIF(**NO_LEAK), b_th=0.5)
+LIF = ss.LIF(**NO_LEAK).changed(b_th=0.5)
 LONG = replace(BASE, batch=3, steps=40, sizes=(12, 66), neuron=LIF)
 
 
@@ -56,7 +56,7 @@ def test_two_samples_at_a_time_and_one_left_equal_the_oracle(monkeypatch):
 
 @pytest.mark.parametrize("reset", ["zero", "subtract"])
 def test_an_attached_reset_equals_the_oracle(parts, reset):
-    neuron = replace(LIF, reset=reset, detach_reset=False)
+    neuron = LIF.changed(reset=reset, detach_reset=False)
     assert compare_layer(replace(LONG, neuron=neuron), "gpu")["learning"]
     assert parts == [3, 3]
 
@@ -97,7 +97,7 @@ def test_words_values_and_potentials_are_those_of_the_whole_batch(monkeypatch, t
     monkeypatch.setattr(plan, "TRANSIENT", transient)
     begun, begin = [], listing.Listing.begin
     monkeypatch.setattr(listing.Listing, "begin", lambda own: begun.append(own) or begin(own))
-    case = replace(LONG, neuron=replace(LIF, b_th=1.0))
+    case = replace(LONG, neuron=LIF.changed(b_th=1.0))
     expected, wanted = run(case)
     n_begun = len(begun)
     monkeypatch.setattr(plan, "LARGEST", 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -17,6 +17,7 @@ from compare import compare, gradients, stored_for
 from sparsespike.backends import gpu
 from sparsespike.backends.gpu import conv, plan, precision
 from sparsespike.connections.connection import Connection
+from sparsespike.descriptions import Cell
 
 DEVICE = device_of("gpu")
 DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
@@ -139,7 +140,7 @@ def along_one_axis(dtype: torch.dtype) -> list[Connection]:
     ("reset", "detach"), [("subtract", True), ("subtract", False), ("zero", False)]
 )
 def test_convolution_equals_the_oracle(reset, detach, dtype):
-    neuron = replace(EXACT_LIF, reset=reset, detach_reset=detach)
+    neuron = EXACT_LIF.changed(reset=reset, detach_reset=detach)
     assert_equals_the_oracle(Case(plain, neuron, dtype=dtype))
 
 
@@ -164,7 +165,7 @@ def test_readout_of_a_convolution_equals_the_oracle():
 
 
 def test_potentials_off_the_grid_equal_the_oracle():
-    assert_equals_the_oracle(Case(same, replace(GENERAL_LIF, detach_reset=False), exact=False))
+    assert_equals_the_oracle(Case(same, GENERAL_LIF.changed(detach_reset=False), exact=False))
 
 
 @pytest.mark.parametrize("make", [same, beside_linear], ids=lambda made: made.__name__)
@@ -254,4 +255,4 @@ def test_connection_without_kernel_is_refused_by_name():
     (term,) = case.layer("gpu").connection(stored_for(case.spikes()[0], "gpu")).terms
     terms = [term, term._replace(connection=strange)]  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match='"gpu" has no kernel for Pairwise'):
-        gpu.spiking_forward(terms, EXACT_LIF.describe(), "full", True)
+        gpu.spiking_forward(terms, Cell(EXACT_LIF.describe()), "full", True)

@@ -122,7 +122,7 @@ class ATanSpike(torch.autograd.Function):
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("detach", [True, False])
 def test_infinite_band_is_ordinary_surrogate_gradient(backend, detach):
-    neuron = replace(EXACT_LIF, b_th=math.inf, surrogate=ss.ATan(2.0), detach_reset=detach)
+    neuron = EXACT_LIF.changed(b_th=math.inf, surrogate=ss.ATan(2.0), detach_reset=detach)
     case = replace(BASE, neuron=neuron, active=1.0)
     out, found = run_layer(case, backend)
     assert out.n_active == case.batch * (case.steps - 1) * case.sizes[1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import FrozenInstanceError, replace
+from dataclasses import FrozenInstanceError
 
 import pytest
 import torch
@@ -38,7 +38,7 @@ def test_defaults_are_the_papers():
     ],
 )
 def test_step_after_a_spike(reset, expected):
-    neuron = replace(EXACT_LIF, reset=reset, v_rest=0.25, v_reset=-1.0)
+    neuron = EXACT_LIF.changed(reset=reset, v_rest=0.25, v_reset=-1.0)
     potential, spike = neuron.step((1.5 * ONE, ONE), 0.125 * ONE)
     assert potential.item() == expected
     assert spike.item() == 0.0
@@ -46,13 +46,13 @@ def test_step_after_a_spike(reset, expected):
 
 @pytest.mark.parametrize("reset", ["subtract", "zero", "none"])
 def test_step_without_a_spike_leaks_to_rest(reset):
-    neuron = replace(EXACT_LIF, reset=reset, v_rest=0.25)
+    neuron = EXACT_LIF.changed(reset=reset, v_rest=0.25)
     potential, _ = neuron.step((0.75 * ONE, 0 * ONE), 0 * ONE)
     assert potential.item() == 0.5
 
 
 def test_initial_state_rests_in_silence():
-    potential, spike = replace(EXACT_LIF, v_rest=0.25).initial(torch.empty(2, 3))
+    potential, spike = EXACT_LIF.changed(v_rest=0.25).initial(torch.empty(2, 3))
     assert potential.tolist() == [[0.25] * 3] * 2
     assert spike.tolist() == [[0.0] * 3] * 2
     assert ss.Readout(1.0, 1.0).initial(torch.empty(2)).tolist() == [0.0, 0.0]
@@ -66,7 +66,7 @@ def test_spike_and_band_are_strict():
 
 @pytest.mark.parametrize("surrogate", SURROGATES, ids=repr)
 def test_derivative_of_a_spike_is_the_surrogate_cut_at_the_band(surrogate):
-    neuron = replace(EXACT_LIF, surrogate=surrogate)
+    neuron = EXACT_LIF.changed(surrogate=surrogate)
     potential = torch.linspace(0, 2, 101, dtype=torch.float64, requires_grad=True)
     spike = neuron.spike(potential)
     assert set(spike.tolist()) == {0.0, 1.0}
@@ -82,7 +82,7 @@ def test_derivative_of_a_spike_is_the_surrogate_cut_at_the_band(surrogate):
 @pytest.mark.parametrize("detach", [True, False])
 def test_derivative_through_the_reset(reset, detach):
     """dV[t+1]/dS[t]: minus the jump, or alpha (v_reset - V); nothing where detached or none."""
-    neuron = replace(EXACT_LIF, reset=reset, detach_reset=detach, v_reset=-1.0)
+    neuron = EXACT_LIF.changed(reset=reset, detach_reset=detach, v_reset=-1.0)
     spike = torch.ones(1, dtype=torch.float64, requires_grad=True)
     potential, _ = neuron.step((1.5 * ONE, spike), 0 * ONE)
     if detach or reset == "none":
@@ -118,13 +118,13 @@ def test_readout_step_by_hand():
             {"surrogate": "atan"},
             "surrogate: expected a Surrogate, or an object with .*found 'atan'",
         ),
-        ({"reset": "hard"}, 'reset: expected "subtract", "zero" or "none", found \'hard\''),
+        ({"reset": "hard"}, 'reset: expected one of "subtract", .*, "none", found \'hard\''),
     ],
     ids=str,
 )
 def test_lif_refuses_by_name(change, message):
     with pytest.raises(ValueError, match=message):
-        replace(EXACT_LIF, **change)
+        EXACT_LIF.changed(**change)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_readout_refuses_by_name(tau_mem, dt, message):
 
 
 def test_equal_neurons_have_equal_descriptions_and_changed_ones_another():
-    neuron = replace(EXACT_LIF)
+    neuron = EXACT_LIF.changed()
     told = neuron.describe()
     assert told == EXACT_LIF.describe()
     assert hash(told) == hash(EXACT_LIF.describe())

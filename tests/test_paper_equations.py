@@ -68,7 +68,7 @@ def compare_with_paper(case: Case) -> Counter:
 
 def in_the_papers_reach(case: Case) -> Case:
     """The same case with what the paper has: reset by subtraction, detached, no bias, float64."""
-    neuron = replace(case.neuron, reset="subtract", detach_reset=True)
+    neuron = case.neuron.changed(reset="subtract", detach_reset=True)
     small = tuple(min(size, 9) for size in case.sizes)
     few = min(2, max(1, case.batch))
     return replace(case, neuron=neuron, bias=False, dtype=torch.float64, sizes=small, batch=few)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import io
 import re
 import subprocess
 import sys
@@ -187,3 +188,18 @@ def test_every_public_name_is_there_and_no_other():
         assert getattr(ss, name) is not None
     with pytest.raises(AttributeError, match="module 'sparsespike' has no attribute 'Spike'"):
         ss.Spike  # noqa: B018  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_the_examples_of_the_page_on_neurons_run_in_turn():
+    page = (ROOT / "docs" / "neurons.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(blocks) >= 5
+    names: dict[str, object] = {}
+    torch.manual_seed(0)
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        for block in blocks:
+            exec(block, names)
+    assert "learned for each of 64" in said.getvalue()
+    layer = names["layer"]
+    assert isinstance(layer, ss.Layer)
+    assert all(p.grad is not None and bool((p.grad != 0).any()) for p in layer.parameters())

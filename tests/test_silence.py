@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 from torch import nn
@@ -71,7 +69,7 @@ def test_fresh_weights_are_widened_and_touched_ones_left_alone():
 
 def test_copy_of_a_neuron_is_another_neuron():
     lif = ss.LIF(10e-3, 1e-3)
-    other = replace(lif, b_th=0.5)
+    other = lif.changed(b_th=0.5)
     assert other is not lif
     assert (lif.b_th, other.b_th) == (0.2, 0.5)
     assert "b_th=0.5" in repr(other)

@@ -55,7 +55,7 @@ def test_general_cases_give_the_oracles_spikes_and_gradients():
 @pytest.mark.parametrize("bias", [False, True], ids=["events_alone", "bias_and_attached"])
 @pytest.mark.parametrize("n_out", [1, 16, 17, 1100])
 def test_rows_of_neurons_of_any_length(n_out, bias, reset):
-    neuron = replace(EXACT_LIF, reset=reset, detach_reset=not bias, b_th=0.5)
+    neuron = EXACT_LIF.changed(reset=reset, detach_reset=not bias, b_th=0.5)
     case = replace(SPARSE, sizes=(40, n_out), neuron=neuron, bare=0.0, seed=3, bias=bias)
     if not bias:  # a step then costs the blocks that its few events reach
         case = replace(case, dtype=torch.float32, rate=0.05, share=0.4 if n_out < 20 else 0.02)
@@ -65,7 +65,7 @@ def test_rows_of_neurons_of_any_length(n_out, bias, reset):
 
 
 def test_resting_in_the_band_keeps_every_neuron_active():
-    case = replace(SPARSE, neuron=replace(EXACT_LIF, v_rest=0.875))
+    case = replace(SPARSE, neuron=EXACT_LIF.changed(v_rest=0.875))
     seen = compare_layer(case, "cpu")
     assert seen["in_band"]
     case = replace(case, neuron=ss.LIF(**NO_LEAK, v_rest=1.5, v_reset=-0.5, b_th=math.inf))
@@ -82,7 +82,7 @@ def test_a_readout_gives_the_oracles_potential_and_gradients():
 
 
 def test_sparse_and_linear_terms_add_up():
-    neuron = replace(EXACT_LIF, b_th=0.5)
+    neuron = EXACT_LIF.changed(b_th=0.5)
     sparse = replace(SPARSE, neuron=neuron)
     linear = Case("linear", 4, 9, (12, 37), rate=0.05, active=0.5, neuron=neuron, seed=2)
     seen = compare_terms(Terms((sparse, linear)), "cpu", readout=False)

@@ -18,7 +18,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -36,10 +35,10 @@ from triton.runtime.driver import driver
 from triton.runtime.jit import JITFunction
 
 import sparsespike as ss
-from sparsespike.backends import gpu
+from sparsespike.backends import Upstream, gpu
 from sparsespike.backends.gpu import plan, pool
 from sparsespike.backends.gpu.listing import Listing
-from sparsespike.descriptions import Conv, Linear, SparseLinear, Term
+from sparsespike.descriptions import Cell, Conv, Linear, SparseLinear, Term
 from sparsespike.spikes.windows import WindowAxis, Windows
 from sparsespike.spikes.words import Words, starts
 
@@ -119,24 +118,24 @@ def run_all(sizes: tuple[int, int, int, int], dtype: torch.dtype) -> Iterator[No
     terms = [term, plain]
     for neuron in (
         lif,
-        *(replace(lif, reset=reset, surrogate=ss.ATan()) for reset in ("zero", "none")),
-        *(replace(lif, reset=reset, detach_reset=False) for reset in ("subtract", "zero")),
-        *(replace(lif, surrogate=s) for s in (ss.Triangle(), ss.Boxcar(), ss.Sigmoid())),
-        replace(lif, surrogate=ss.Gaussian()),
+        *(lif.changed(reset=reset, surrogate=ss.ATan()) for reset in ("zero", "none")),
+        *(lif.changed(reset=reset, detach_reset=False) for reset in ("subtract", "zero")),
+        *(lif.changed(surrogate=s) for s in (ss.Triangle(), ss.Boxcar(), ss.Sigmoid())),
+        lif.changed(surrogate=ss.Gaussian()),
     ):
-        told = neuron.describe()
+        told = Cell(neuron.describe())
         for recorded in (True, False):
-            _, kept = gpu.spiking_forward(terms, told, "full", recorded)
-        gpu.spiking_backward(value, terms, kept, fired, told, "full", [True, True])
+            kept = gpu.spiking_forward(terms, told, "full", recorded).kept
+        gpu.spiking_backward(Upstream(value), terms, kept, fired, told, "full", [True, True])
         yield
     shape = (n_in // 16, 4, 4) if n_in % 16 == 0 else (n_in // 11, 1, 11)
     conv = Conv(shape, shape[0], (1, 2), padding=((0, 0), (0, 1)))
     through = term._replace(
         connection=conv, parameter=(torch.zeros(conv.weight_shape, dtype=dtype),)
     )
-    told = lif.describe()
-    _, kept = gpu.spiking_forward([through], told, "full", True)
-    gpu.spiking_backward(value, [through], kept, fired, told, "full", [True])
+    told = Cell(lif.describe())
+    kept = gpu.spiking_forward([through], told, "full", True).kept
+    gpu.spiking_backward(Upstream(value), [through], kept, fired, told, "full", [True])
     yield
     axes = (WindowAxis(size, min(2, size), 2, 0, 1, ceil_mode=False) for size in shape[1:])
     windows = Windows(shape[0], *axes)
@@ -149,23 +148,25 @@ def run_all(sizes: tuple[int, int, int, int], dtype: torch.dtype) -> Iterator[No
         parameter=(torch.zeros(n_out, dtype=dtype), torch.zeros(n_out, dtype=dtype)),
     )
     for own_term in (synapses, synapses._replace(parameter=synapses.parameter[:1])):
-        _, kept = gpu.spiking_forward([own_term], told, "full", True)
-        gpu.spiking_backward(value, [own_term], kept, fired, told, "full", [True])
+        kept = gpu.spiking_forward([own_term], told, "full", True).kept
+        gpu.spiking_backward(Upstream(value), [own_term], kept, fired, told, "full", [True])
     yield
-    told = readout.describe()
-    potential, kept = gpu.readout_forward([term], told, "full")
-    gpu.readout_backward(torch.zeros_like(potential), [term], kept, told, "full", [True])
+    told = Cell(readout.describe())
+    potential, kept, _ = gpu.readout_forward([term], told, "full")
+    gpu.readout_backward(Upstream(torch.zeros_like(potential)), [term], kept, told, "full", [True])
     yield
-    told = lif.describe()
+    told = Cell(lif.describe())
     for precision in PRECISIONS if dtype == torch.float32 else PRECISIONS[:1]:
         with mock.patch.object(plan, "TRANSIENT", 1):  # several segments
             # Beside synapses δ is stored in full, whatever a `Linear` multiplies in.
             for given in ([plain], [plain, synapses]):
-                _, kept = gpu.spiking_forward(given, told, precision, True)
+                kept = gpu.spiking_forward(given, told, precision, True).kept
                 needed = [True] * len(given)
                 for form in ("dense", "sparse"):
                     with plan.use_forms(form, form):
-                        gpu.spiking_backward(value, given, kept, fired, told, precision, needed)
+                        gpu.spiking_backward(
+                            Upstream(value), given, kept, fired, told, precision, needed
+                        )
         yield
 
 

@@ -22,10 +22,17 @@ if TYPE_CHECKING:
     from sparsespike.connections.linear import Linear
     from sparsespike.connections.pool import AvgPool2d, MaxPool2d, SumPool2d
     from sparsespike.connections.sparse import SparseLinear
+    from sparsespike.descriptions import Matrices
     from sparsespike.network import Layer, Network
+    from sparsespike.neurons.adlif import AdLIF
+    from sparsespike.neurons.alif import ALIF
+    from sparsespike.neurons.alpha import Alpha
+    from sparsespike.neurons.cuba import CuBaLIF
     from sparsespike.neurons.lif import LIF
     from sparsespike.neurons.neuron import Neuron
     from sparsespike.neurons.readout import Readout
+    from sparsespike.neurons.readouts import CuBaReadout, DoubleExponential, SumReadout
+    from sparsespike.neurons.resonate import ResonateFire
     from sparsespike.neurons.silence import SilenceWarning
     from sparsespike.neurons.surrogates import (
         ATan,
@@ -41,28 +48,37 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "ALIF",
     "LIF",
     "ATan",
+    "AdLIF",
+    "Alpha",
     "AvgPool2d",
     "Boxcar",
     "Conv1d",
     "Conv2d",
+    "CuBaLIF",
+    "CuBaReadout",
     "Current",
+    "DoubleExponential",
     "Dropout",
     "FastSigmoid",
     "Flatten",
     "Gaussian",
     "Layer",
     "Linear",
+    "Matrices",
     "MaxPool2d",
     "Network",
     "Neuron",
     "Readout",
+    "ResonateFire",
     "Sigmoid",
     "SilenceWarning",
     "SparseLinear",
     "Spikes",
     "SumPool2d",
+    "SumReadout",
     "Surrogate",
     "Triangle",
     "data",
@@ -84,7 +100,14 @@ _HOMES = {
     **dict.fromkeys(("AvgPool2d", "MaxPool2d", "SumPool2d"), "connections.pool"),
     "SparseLinear": "connections.sparse",
     "SilenceWarning": "neurons.silence",
+    "ALIF": "neurons.alif",
+    "AdLIF": "neurons.adlif",
+    "Alpha": "neurons.alpha",
+    "CuBaLIF": "neurons.cuba",
     "LIF": "neurons.lif",
+    "Matrices": "descriptions",
+    "ResonateFire": "neurons.resonate",
+    **dict.fromkeys(("CuBaReadout", "DoubleExponential", "SumReadout"), "neurons.readouts"),
     "Neuron": "neurons.neuron",
     "Readout": "neurons.readout",
     **dict.fromkeys(

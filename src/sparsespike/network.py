@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any, Literal, overload
 
+import torch
 from torch import Tensor, nn
 
 from sparsespike.backends import check_name, use_backend
@@ -14,6 +16,7 @@ from sparsespike.connections.current import Current
 from sparsespike.connections.relay import Relay
 from sparsespike.neurons.neuron import Neuron
 from sparsespike.neurons.silence import warn_of_few_steps
+from sparsespike.neurons.state import State, States
 from sparsespike.ops.module import Module
 from sparsespike.ops.uncompiled import uncompiled
 from sparsespike.spikes.spikes import Spikes
@@ -30,6 +33,9 @@ class Layer(Module):
         connection: `Linear`, or any module that gives a `Current`; or several, whose currents add up, each
             with an input of its own.
         neuron: `LIF`, `Readout` or another `Neuron`. Layers may share one.
+        recurrent: a connection from the layer's spikes back to its neurons, `Linear(n, n)`, `Conv2d` of as
+            many channels or `SparseLinear`: a spike of step t acts on the potential of step t + 1. Only with
+            neurons that spike.
         backend: "dense" (the oracle), "cpu", "gpu", "auto" (`use_backend` says what each is), or None for
             the one of `use_backend`, else by device.
 
@@ -39,22 +45,20 @@ class Layer(Module):
 
     connection: Any  # what nn.Module gives for a submodule has no type of its own
     neuron: Neuron
+    recurrent: Any
 
     def __init__(
         self,
         connection: nn.Module | Sequence[nn.Module],
         neuron: Neuron,
         *,
+        recurrent: nn.Module | None = None,
         backend: str | None = None,
     ) -> None:
         super().__init__()
         several = isinstance(connection, list | tuple)
         for part in connection if several else [connection]:
-            if not isinstance(part, nn.Module) or type(part).__module__.startswith("torch.nn"):
-                raise ValueError(
-                    f"connection: expected ss.Linear or another module from Spikes to a Current, "
-                    f"found {_name(part)}"
-                )
+            _check_connection("connection", part)
         if several and not connection:
             raise ValueError("connection: expected at least one, found none")
         if not isinstance(neuron, Neuron):
@@ -62,18 +66,30 @@ class Layer(Module):
                 f"neuron: expected LIF, Readout or another Neuron, found {_name(neuron)}"
             )
         self.connection = nn.ModuleList(connection) if several else connection
+        if recurrent is not None:
+            _check_connection("recurrent", recurrent)
+            if not neuron.spiking:
+                raise ValueError(f"recurrent: expected neurons that spike, found {_name(neuron)}")
         self.neuron = neuron
+        self.recurrent = recurrent
         self.backend = backend
         self._backend_context()
         for part, std in self._widths(None):
             part.widen(std)
 
     @uncompiled
-    def forward(self, *spikes: Spikes) -> Spikes | Tensor:
+    def forward(
+        self, *spikes: Spikes, state: State | None = None, return_state: bool = False
+    ) -> Any:
         """Spikes (B, T, N_in) -> Spikes (B, T, N_out), or potential (B, T, N_out) of a `Readout`.
 
         Args:
             spikes: one for each connection.
+            state: where the neurons start: what a call on the steps before returned; None for the start.
+            return_state: whether the state after the last step is wanted as well.
+
+        Returns:
+            the output, or (output, state).
 
         Raises:
             ValueError: if a parameter or `spikes` has a shape, dtype or device that does not fit.
@@ -91,7 +107,10 @@ class Layer(Module):
                         f"connection: expected a Current of {_name(part)}, "
                         f"found {type(current).__name__}"
                     )
-            return self.neuron(sum(currents[1:], start=currents[0]))
+            current: Any = sum(currents[1:], start=currents[0])
+            if self.recurrent is None:
+                return self.neuron(current, state, return_state)
+            return self.neuron(current, state, return_state, recurrent=self._back_again(current))
 
     @property
     def gives_tensor(self) -> bool:
@@ -113,15 +132,32 @@ class Layer(Module):
         """The backend, if it was chosen, as shown by `print`."""
         return "" if self.backend is None else f"backend={self.backend!r}"
 
+    def _back_again(self, current: Current) -> tuple[Any, tuple[Tensor, ...]]:
+        """The recurrent connection as it is now; it is called, so that hooks on it run."""
+        n_unit = current.shape[2]
+        nothing = torch.empty(0, dtype=torch.int64)
+        none = Spikes.from_events(nothing, nothing, nothing, shape=(1, 1, n_unit))
+        none = none.with_unit_shape(current.unit_shape).to(current.dtype)
+        found = self.recurrent(none.to(current.device))
+        if not isinstance(found, Current) or len(found.terms) != 1:
+            raise ValueError(
+                f"recurrent: expected a Current of one connection, found {type(found).__name__}"
+                + (f" of {len(found.terms)}" if isinstance(found, Current) else "")
+            )
+        (term,) = found.terms
+        return term.connection, term.parameter
+
     def _parts(self) -> list[nn.Module]:
         return list(self.connection) if self._several() else [self.connection]
 
     def _widths(self, rate: float | None) -> list[tuple[Connection, float]]:
         """The connections whose width is known, and their width."""
         parts = self._parts()
+        # What neurons send to themselves starts at half the width, lest it keeps itself alive.
+        own = [] if self.recurrent is None else [(self.recurrent, 1 / 4)]
         stds = [
-            (part, self.neuron.weight_std(part.fan_in, rate, share=1 / len(parts)))
-            for part in parts
+            (part, self.neuron.weight_std(part.fan_in, rate, share=share))
+            for part, share in [*((part, 1 / len(parts)) for part in parts), *own]
             if isinstance(part, Connection)
         ]
         return [(part, std) for part, std in stds if std is not None]
@@ -167,14 +203,30 @@ class Network(nn.Sequential):
         super().__init__(*layers)
 
     @overload
-    def forward(self, spikes: Spikes, return_spikes: Literal[False] = False) -> Tensor: ...
+    def forward(
+        self, spikes: Spikes, return_spikes: Literal[False] = False, *, state: States | None = None
+    ) -> Tensor: ...
     @overload
     def forward(
-        self, spikes: Spikes, return_spikes: Literal[True]
+        self, spikes: Spikes, return_spikes: Literal[True], *, state: States | None = None
     ) -> tuple[Tensor, list[Spikes]]: ...
+    @overload
+    def forward(
+        self,
+        spikes: Spikes,
+        return_spikes: bool = False,
+        *,
+        state: States | None = None,
+        return_state: Literal[True],
+    ) -> Any: ...
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, spikes: Spikes, return_spikes: bool = False
-    ) -> Tensor | tuple[Tensor, list[Spikes]]:
+        self,
+        spikes: Spikes,
+        return_spikes: bool = False,
+        *,
+        state: States | None = None,
+        return_state: bool = False,
+    ) -> Any:
         """Runs all layers.
 
         Warns (`SilenceWarning`) where the recording has fewer steps than spikes need to come through.
@@ -184,20 +236,67 @@ class Network(nn.Sequential):
             return_spikes: also return the `Spikes` of every spiking layer, and of every module of one's own
                 that gives some, in order. What pools, `Flatten` and `Dropout` hand on are the spikes
                 of the layer below, and not listed again.
+            state: where the neurons start: what a call on the steps before returned; None for the start.
+            return_state: also return the state after the last step. Chunks of a recording then give what
+                the whole gives, bit for bit; `state.detach()` ends the gradient between them.
 
         Returns:
-            The last layer's output: potential (B, T, C) of a `Readout`, `Spikes` of a `LIF`.
+            The last layer's output: potential (B, T, C) of a `Readout`, `Spikes` of a `LIF`; with what else
+            was asked for a tuple (output, spikes, state).
+
+        Raises:
+            ValueError: if a module of one's own has neurons, and its `forward` takes no `state` and
+                `return_state` where they are wanted.
         """
-        n_delay = sum(isinstance(layer, Layer) for layer in self)
-        if isinstance(spikes, Spikes):
+        stateful = state is not None or return_state
+        n_delay = sum(isinstance(layer, Layer) and layer.neuron.lag > 0 for layer in self)
+        if isinstance(spikes, Spikes) and not stateful:
             warn_of_few_steps(spikes.shape[1], n_delay)
+        if state is not None and (not isinstance(state, States) or len(state) != len(self)):
+            raise ValueError(
+                f"state: expected what this network returned, found {type(state).__name__}"
+            )
         hidden: list[Spikes] = []
+        left: list[Any] = []
         signal: Any = spikes
-        for layer in self:
-            signal = layer(signal)
+        for i, layer in enumerate(self):
+            if stateful and _keeps_state(layer):
+                before = None if state is None else state[i]
+                signal, after = layer(signal, state=before, return_state=True)
+                left.append(after)
+            else:
+                signal = layer(signal)
+                left.append(None)
             if isinstance(signal, Spikes) and not isinstance(layer, Relay):
                 hidden.append(signal)
-        return (signal, hidden) if return_spikes else signal  # pyright: ignore[reportReturnType]
+        if not (return_spikes or return_state):
+            return signal
+        wanted = [hidden] if return_spikes else []
+        return signal, *wanted, *([States(left)] if return_state else [])
+
+
+def _keeps_state(module: nn.Module) -> bool:
+    """Whether a module takes and returns a state.
+
+    Raises:
+        ValueError: if it does not, and has neurons, whose state would be lost.
+    """
+    if "return_state" in inspect.signature(module.forward).parameters:
+        return True
+    if any(isinstance(each, Neuron) for each in module.modules()):
+        raise ValueError(
+            f"state: expected {_name(module)}.forward to take state and return_state, as it has neurons"
+        )
+    return False
+
+
+def _check_connection(name: str, part: object) -> None:
+    """Raises a ValueError unless this may be a connection."""
+    if not isinstance(part, nn.Module) or type(part).__module__.startswith("torch.nn"):
+        raise ValueError(
+            f"{name}: expected ss.Linear or another module from Spikes to a Current, "
+            f"found {_name(part)}"
+        )
 
 
 def _size(layer: nn.Module, name: str) -> int | None:

@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from sparsespike.descriptions import Neuron, Precision, Term
+from sparsespike.descriptions import Cell, Precision, Term
 from sparsespike.spikes.spikes import Spikes
 from sparsespike.spikes.words import Words
 
@@ -30,45 +30,41 @@ class Backend(Protocol):
     """The contract: forward and backward of a layer, for spiking neurons and for readouts.
 
     A layer is a sum of terms, each some spikes through a connection, that its neurons take as their current.
-    `kept` is what a forward pass leaves for its backward pass, tensors of the backend's own making. A
-    `Gradient` belongs to a term; where `needed` of that term is False the gradient wrt its `spikes.value` is
-    not wanted and comes back empty.
+    Where `needed` of a term is False the gradient wrt its `spikes.value` is not wanted and comes back empty.
     """
 
     def spiking_forward(
-        self, terms: Sequence[Term], neuron: Neuron, precision: Precision, recorded: bool
-    ) -> tuple[Spikes, list[Tensor]]:
-        """One spiking layer (eq. 1-4, 7), and `kept`; `recorded`: whether a backward pass may follow."""
+        self, terms: Sequence[Term], cell: Cell, precision: Precision, recorded: bool
+    ) -> Fired:
+        """One spiking layer (eq. 1-4, 7); `recorded`: whether a backward pass may follow."""
         ...
 
     def spiking_backward(
         self,
-        grad_value: Tensor,
+        grad: Upstream,
         terms: Sequence[Term],
         kept: list[Tensor],
         fired: Spikes,
-        neuron: Neuron,
+        cell: Cell,
         precision: Precision,
         needed: Sequence[bool],
-    ) -> list[Gradient]:
+    ) -> Gradients:
         """ε at the layer's active entries `fired` -> ε at its active inputs, gradients (eq. 9-12)."""
         ...
 
-    def readout_forward(
-        self, terms: Sequence[Term], neuron: Neuron, precision: Precision
-    ) -> tuple[Tensor, list[Tensor]]:
-        """One readout layer -> potential (B, T, N_out), and `kept`."""
+    def readout_forward(self, terms: Sequence[Term], cell: Cell, precision: Precision) -> Read:
+        """One readout layer."""
         ...
 
     def readout_backward(
         self,
-        grad_potential: Tensor,
+        grad: Upstream,
         terms: Sequence[Term],
         kept: list[Tensor],
-        neuron: Neuron,
+        cell: Cell,
         precision: Precision,
         needed: Sequence[bool],
-    ) -> list[Gradient]:
+    ) -> Gradients:
         """Gradient of the potential (B, T, N_out) -> ε at the active inputs, gradients."""
         ...
 
@@ -79,6 +75,65 @@ class Backend(Protocol):
     def count_backward(self, grad: Tensor, spikes: Spikes) -> Tensor:
         """Gradient of the counts (B, N) -> gradient at the active entries (n_active,)."""
         ...
+
+
+class Fired(NamedTuple):
+    """What a spiking layer gives.
+
+    Attributes:
+        spikes: (B, T, N).
+        kept: what the backward pass is to find again, tensors of the backend's own making.
+        state: of the last step (`Cell.state`), or None where it was not wanted.
+        record: (B, T, m), the potential of the neurons in `Cell.record`, or None.
+    """
+
+    spikes: Spikes
+    kept: list[Tensor]
+    state: Tensor | None = None
+    record: Tensor | None = None
+
+
+class Read(NamedTuple):
+    """What a readout layer gives.
+
+    Attributes:
+        potential: (B, T, N).
+        kept, state: as in `Fired`.
+    """
+
+    potential: Tensor
+    kept: list[Tensor]
+    state: Tensor | None = None
+
+
+class Upstream(NamedTuple):
+    """What comes back to a layer.
+
+    Attributes:
+        output: ε at the active entries, (n_active,), or ∂L/∂y of a readout, (B, T, N).
+        state: ∂L/∂state, of the state that was given; None for zeros.
+        record: (B, T, m), ∂L/∂V of the neurons in `Cell.record`; None for zeros.
+    """
+
+    output: Tensor
+    state: Tensor | None = None
+    record: Tensor | None = None
+
+
+class Gradients(NamedTuple):
+    """The gradients of a layer.
+
+    Attributes:
+        terms: one per term.
+        number: of the neurons' learned numbers, each (N,): one per neuron, also where all share one.
+        weight: of the recurrent connection's tensors.
+        state: of the state that the layer began with; None where there was none.
+    """
+
+    terms: list[Gradient]
+    number: Sequence[Tensor] = ()
+    weight: Sequence[Tensor] = ()
+    state: Tensor | None = None
 
 
 class Gradient(NamedTuple):

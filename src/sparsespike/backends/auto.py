@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from torch import Tensor
 
-from sparsespike.backends import Gradient, costs, cpu
+from sparsespike.backends import Fired, Gradients, Upstream, costs, cpu
 from sparsespike.backends.cpu import (
     count_backward,
     count_forward,
@@ -22,8 +22,8 @@ from sparsespike.backends.cpu import (
     readout_forward,
     unpacked,
 )
-from sparsespike.backends.kernels import with_kernel
-from sparsespike.descriptions import LIF, Neuron, Precision, Term
+from sparsespike.backends.kernels import plain_neuron
+from sparsespike.descriptions import LIF, Cell, Precision, Term
 from sparsespike.spikes.spikes import Spikes
 
 __all__ = [
@@ -104,29 +104,29 @@ def noted() -> Iterator[dict[Choice, None]]:
 
 
 def spiking_forward(
-    terms: Sequence[Term], neuron: Neuron, precision: Precision, recorded: bool
-) -> tuple[Spikes, list[Tensor]]:
+    terms: Sequence[Term], cell: Cell, precision: Precision, recorded: bool
+) -> Fired:
     """One spiking layer; see `Backend`."""
-    with_kernel(neuron, LIF, "auto")
+    plain_neuron(cell, LIF, "auto")
     backend = _chosen(terms, "forward", lambda known: costs.forward(known, terms))
-    return backend.spiking_forward(terms, neuron, precision, recorded)
+    return backend.spiking_forward(terms, cell, precision, recorded)
 
 
 def spiking_backward(
-    grad_value: Tensor,
+    grad: Upstream,
     terms: Sequence[Term],
     kept: list[Tensor],
     fired: Spikes,
-    neuron: Neuron,
+    cell: Cell,
     precision: Precision,
     needed: Sequence[bool],
-) -> list[Gradient]:
+) -> Gradients:
     """Sparse gradient of one spiking layer; see `Backend`. Either form takes over from either."""
-    lif = with_kernel(neuron, LIF, "auto")
+    lif = plain_neuron(cell, LIF, "auto")
     backend = _chosen(
         terms, "backward", lambda known: costs.backward(known, terms, fired, lif, needed)
     )
-    return backend.spiking_backward(grad_value, terms, kept, fired, neuron, precision, needed)
+    return backend.spiking_backward(grad, terms, kept, fired, cell, precision, needed)
 
 
 def _chosen(

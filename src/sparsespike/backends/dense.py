@@ -10,67 +10,66 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from sparsespike.backends import Gradient
-from sparsespike.descriptions import Equations, Neuron, Own, Precision, Term
+from sparsespike.backends import Fired, Gradient, Gradients, Read, Upstream
+from sparsespike.descriptions import Cell, Dynamics, Own, Precision, Term
+from sparsespike.descriptions.neurons import FormEquations
 from sparsespike.spikes.lists import Lists, check_ends
 from sparsespike.spikes.spikes import Spikes
 
 
 def spiking_forward(
-    terms: Sequence[Term], neuron: Neuron, precision: Precision, recorded: bool
-) -> tuple[Spikes, list[Tensor]]:
+    terms: Sequence[Term], cell: Cell, precision: Precision, recorded: bool
+) -> Fired:
     """One spiking layer; see `Backend`. The active set is there in any case."""
-    equations = _equations(neuron)
-    potential, fired = _run_spiking(current(terms), equations)
-    active = equations.active(potential)
-    active[:, 0] = False  # V[0] is a constant: nothing to differentiate
-    out = replace(Spikes.from_dense(fired, active=active).to_lists(), potential=potential[active])
-    return out if isinstance(terms[0].spikes.storage, Lists) else out.to_words(), []
+    ran = _run(cell, current(terms))
+    potential = ran.potential
+    active = _equations(cell, potential).active(potential)
+    if cell.neuron.lag and cell.state is None:
+        active[:, 0] = False  # V[0] is a constant: nothing to differentiate
+    out = replace(
+        Spikes.from_dense(ran.spike, active=active).to_lists(), potential=potential[active]
+    )
+    out = out if isinstance(terms[0].spikes.storage, Lists) else out.to_words()
+    return Fired(out, [], ran.state, ran.record)
 
 
 def spiking_backward(
-    grad_value: Tensor,
+    grad: Upstream,
     terms: Sequence[Term],
     kept: list[Tensor],
     fired: Spikes,
-    neuron: Neuron,
+    cell: Cell,
     precision: Precision,
     needed: Sequence[bool],
-) -> list[Gradient]:
+) -> Gradients:
     """Gradient of `spiking_forward` by autograd; see `Backend`."""
-    grad = grad_value.new_zeros(math.prod(fired.shape))
-    grad[fired.storage.active_entry(fired.shape)] = grad_value
-    equations = _equations(neuron)
-    return _gradients(
-        lambda current: _run_spiking(current, equations)[1], grad.view(fired.shape), terms, needed
-    )
+    dense = grad.output.new_zeros(math.prod(fired.shape))
+    dense[fired.storage.active_entry(fired.shape)] = grad.output
+    grad = grad._replace(output=dense.view(fired.shape))
+    return _gradients(lambda ran: ran.spike, grad, terms, cell, needed)
 
 
-def readout_forward(
-    terms: Sequence[Term], neuron: Neuron, precision: Precision
-) -> tuple[Tensor, list[Tensor]]:
+def readout_forward(terms: Sequence[Term], cell: Cell, precision: Precision) -> Read:
     """One readout layer; see `Backend`."""
-    return torch.stack(_states(current(terms), _equations(neuron)), 1), []
+    ran = _run(cell, current(terms))
+    return Read(ran.potential, [], ran.state)
 
 
 def readout_backward(
-    grad_potential: Tensor,
+    grad: Upstream,
     terms: Sequence[Term],
     kept: list[Tensor],
-    neuron: Neuron,
+    cell: Cell,
     precision: Precision,
     needed: Sequence[bool],
-) -> list[Gradient]:
+) -> Gradients:
     """Gradient of `readout_forward` by autograd; see `Backend`."""
-    equations = _equations(neuron)
-    return _gradients(
-        lambda current: torch.stack(_states(current, equations), 1), grad_potential, terms, needed
-    )
+    return _gradients(lambda ran: ran.potential, grad, terms, cell, needed)
 
 
 def count_forward(spikes: Spikes) -> Tensor:
@@ -103,51 +102,111 @@ def current(terms: Sequence[Term]) -> Tensor:
     return torch.stack(brought).sum(0) if len(brought) > 1 else brought[0]
 
 
-def _equations(neuron: Neuron) -> Any:
-    """The neuron's equations; those that kernels know carry theirs with their numbers."""
-    return neuron.equations if isinstance(neuron, Own) else neuron
+class _Ran(NamedTuple):
+    """What neurons did.
+
+    Attributes:
+        potential: (B, T, N), V, or the output of a readout.
+        spike: (B, T, N), S; of a readout the same as `potential`.
+        state: (B, n_kept, N), of the last step, where it was wanted.
+        record: (B, T, m), V of some neurons, where it was wanted.
+    """
+
+    potential: Tensor
+    spike: Tensor
+    state: Tensor | None
+    record: Tensor | None
 
 
-def _states(current: Tensor, equations: Equations) -> list[Any]:
-    """The state at every step."""
+def _equations(cell: Cell, like: Tensor) -> Any:
+    """The neurons' equations; `like`: (B, T, N), for their number and dtype."""
+    neuron = cell.neuron
+    if isinstance(neuron, Dynamics):
+        return FormEquations(neuron.form(cell.number, like.shape[2], like), neuron)
+    if isinstance(neuron, Own):
+        return neuron.equations(dict(zip(neuron.names, cell.number, strict=True)))
+    return neuron  # those that kernels know carry theirs with their numbers
+
+
+def _run(cell: Cell, current: Tensor) -> _Ran:
+    """The neurons under the current (B, T, N), by plain loops over time."""
+    equations, spiking = _equations(cell, current), cell.neuron.spiking
     steps = current.unbind(1)
-    states = [equations.initial(steps[0])]
-    for current_now in steps[:-1]:  # the input of the last step reaches nothing
-        states.append(equations.step(states[-1], current_now))
-    return states
 
+    def inflow(state: Any, now: Tensor) -> Tensor:
+        if cell.recurrent is None:
+            return now
+        return now + cell.recurrent.current(state[1][:, None], cell.weight)[:, 0]
 
-def _run_spiking(current: Tensor, equations: Equations) -> tuple[Tensor, Tensor]:
-    """(B, T, N) -> V and S, each (B, T, N)."""
-    states = _states(current, equations)
-    return torch.stack([state[0] for state in states], 1), torch.stack(
-        [state[1] for state in states], 1
-    )
+    state = equations.initial(steps[0])
+    if cell.state is not None:
+        if cell.neuron.lag:
+            state = equations.resumed(cell.state)
+        else:
+            states = list(cell.state.unbind(1))
+            fired = states.pop() if spiking else torch.zeros_like(steps[0])
+            state = (equations.potential(states), fired, *states)
+    states = [state] if cell.neuron.lag else []
+    for now in (
+        steps[:-1] if cell.neuron.lag else steps
+    ):  # the input of the last step reaches nothing
+        state = equations.step(state, inflow(state, now))
+        states.append(state)
+    final = None
+    if cell.returns_state:
+        if cell.neuron.lag:
+            last = equations.moved(state, inflow(state, steps[-1]))
+        else:
+            last = [*state[2:], *([state[1]] if spiking else [])]
+        final = torch.stack(last, 1)
+    outputs: Any = [[state] if isinstance(state, Tensor) else state for state in states]
+    potential = torch.stack([each[0] for each in outputs], 1)
+    spike = torch.stack([each[1] for each in outputs], 1) if spiking else potential
+    record = None if cell.record is None else potential.index_select(2, cell.record)
+    return _Ran(potential, spike, final, record)
 
 
 def _gradients(
-    output: Callable[[Tensor], Tensor], grad: Tensor, terms: Sequence[Term], needed: Sequence[bool]
-) -> list[Gradient]:
-    """Autograd of `output(current(terms))`; `vjp`, as an op runs below the usual autograd."""
-
-    def of_tensors(*flat: Tensor) -> Tensor:
-        rest = iter(flat)
-        return output(
-            current(
-                [
-                    term._replace(
-                        spikes=replace(term.spikes, value=next(rest)),
-                        parameter=tuple(next(rest) for _ in term.parameter),
-                    )
-                    for term in terms
-                ]
-            )
-        )
-
+    output: Callable[[_Ran], Tensor],
+    grad: Upstream,
+    terms: Sequence[Term],
+    cell: Cell,
+    needed: Sequence[bool],
+) -> Gradients:
+    """Autograd of all that a layer gives; `vjp`, as an op runs below the usual autograd."""
+    n_out = grad.output.shape[2]
     flat = [tensor for term in terms for tensor in (term.spikes.value, *term.parameter)]
-    rest = iter(torch.func.vjp(of_tensors, *flat)[1](grad))
-    gradients = []
+    flat += [number.expand(n_out) for number in cell.number]
+    flat += [*cell.weight, *([] if cell.state is None else [cell.state])]
+
+    def of_tensors(*tensors: Tensor) -> Any:
+        rest = iter(tensors)
+        own = [
+            term._replace(
+                spikes=replace(term.spikes, value=next(rest)),
+                parameter=tuple(next(rest) for _ in term.parameter),
+            )
+            for term in terms
+        ]
+        number = tuple(next(rest) for _ in cell.number)
+        weight = tuple(next(rest) for _ in cell.weight)
+        state = None if cell.state is None else next(rest)
+        ran = _run(cell._replace(number=number, weight=weight, state=state), current(own))
+        return tuple(each for each in (output(ran), ran.state, ran.record) if each is not None)
+
+    found: Any = torch.func.vjp(of_tensors, *flat)
+    out, pull_back = found
+    wanted_too = (cell.returns_state, grad.state), (cell.record is not None, grad.record)
+    above = [grad.output, *(each for wanted, each in wanted_too if wanted)]
+    known = tuple(
+        torch.zeros_like(given) if each is None else each
+        for given, each in zip(out, above, strict=True)
+    )
+    rest = iter(pull_back(known))
+    by_term = []
     for term, wanted in zip(terms, needed, strict=True):
         value, parameter = next(rest), [next(rest).contiguous() for _ in term.parameter]
-        gradients.append(Gradient(value if wanted else value.new_empty(0), parameter))
-    return gradients
+        by_term.append(Gradient(value if wanted else value.new_empty(0), parameter))
+    number = [next(rest) for _ in cell.number]
+    weight = [next(rest).contiguous() for _ in cell.weight]
+    return Gradients(by_term, number, weight, None if cell.state is None else next(rest))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeVar
 
 from torch import Tensor
 
-from sparsespike.descriptions import LIF, Own
+from sparsespike.descriptions import Cell, Dynamics, Own
 
 Part = TypeVar("Part")
 
@@ -18,7 +19,7 @@ def with_kernel(part: object, kind: type[Part], backend: str) -> Part:
         ValueError: if it is another, or has equations of its own.
     """
     if not isinstance(part, kind):
-        name = part.name if isinstance(part, Own) else type(part).__name__
+        name = part.name if isinstance(part, Own | Dynamics) else type(part).__name__
         raise ValueError(
             f'backend: "{backend}" has no kernel for {name}, expected {kind.__name__}; '
             '"dense" computes any'
@@ -26,16 +27,34 @@ def with_kernel(part: object, kind: type[Part], backend: str) -> Part:
     return part
 
 
-def own_slope(neuron: LIF, potential: Tensor) -> Tensor:
-    """g at the active entries, by a surrogate's own `slope`; (n_active,) as `potential`.
+def plain_neuron(cell: Cell, kind: type[Part], backend: str) -> Part:
+    """The neuron of a cell that is nothing else, if the backend's kernels compute this kind.
+
+    Raises:
+        ValueError: if it is another, or the cell has a connection to itself, a state or numbers to learn.
+    """
+    for there, what in (
+        (cell.recurrent is not None, "recurrent connections"),
+        (cell.state is not None or cell.returns_state, "states from step to step"),
+        (cell.record is not None, "recorded potentials"),
+    ):
+        if there:
+            raise ValueError(
+                f'backend: "{backend}" has no kernel for {what}; "dense" and "cpu" have'
+            )
+    return with_kernel(cell.neuron, kind, backend)
+
+
+def own_slope(slope_of: Callable[[Tensor], Tensor], distance: Tensor) -> Tensor:
+    """g at the active entries, by a surrogate's own `slope`; (n_active,) as `distance`.
 
     Raises:
         ValueError: if it gives something else.
     """
-    slope = neuron.slope(potential - neuron.v_th)
-    if not isinstance(slope, Tensor) or slope.shape != potential.shape:
+    slope = slope_of(distance)
+    if not isinstance(slope, Tensor) or slope.shape != distance.shape:
         found = tuple(slope.shape) if isinstance(slope, Tensor) else type(slope).__name__
         raise ValueError(
-            f"surrogate: expected a slope of the distance's shape {tuple(potential.shape)}, found {found}"
+            f"surrogate: expected a slope of the distance's shape {tuple(distance.shape)}, found {found}"
         )
-    return slope.detach().to(potential).contiguous()
+    return slope.detach().to(distance).contiguous()

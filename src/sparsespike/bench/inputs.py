@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from pathlib import Path
 from typing import NamedTuple
@@ -126,7 +125,7 @@ def scaled(
     gain = _gain(part, synapses, weight, neuron, min(activity, WIDEST))
     weight = weight * gain
     if activity > WIDEST:
-        neuron = dataclasses.replace(neuron, b_th=_band(part, synapses, weight, neuron, activity))
+        neuron = neuron.changed(b_th=_band(part, synapses, weight, neuron, activity))
     return LayerInput(source, spikes, synapses, weight, neuron)
 
 
@@ -274,7 +273,7 @@ def _gain(
     spikes: Spikes, synapses: AnySynapses, weight: Tensor, neuron: LIF, wanted: float
 ) -> float:
     """The smallest factor of the weights that gives this activity, within 5 %, by bisection."""
-    neuron = dataclasses.replace(neuron, b_th=ACTIVITY_BAND)
+    neuron = neuron.changed(b_th=ACTIVITY_BAND)
     low, high = 0.0, 0.5
     while _activity(spikes, synapses, weight * high, neuron) < wanted:
         low, high = high, high * 1.25
@@ -296,11 +295,11 @@ def _band(
 ) -> float:
     """The half-width that gives this activity, within 2 %, by bisection; the weights stay."""
     low, high = 0.0, 0.5
-    while _activity(spikes, synapses, weight, dataclasses.replace(neuron, b_th=high)) < wanted:
+    while _activity(spikes, synapses, weight, neuron.changed(b_th=high)) < wanted:
         low, high = high, 2 * high
     for _ in range(40):
         middle = (low + high) / 2
-        reached = _activity(spikes, synapses, weight, dataclasses.replace(neuron, b_th=middle))
+        reached = _activity(spikes, synapses, weight, neuron.changed(b_th=middle))
         if abs(reached / wanted - 1) < 0.02:
             return middle
         low, high = (middle, high) if reached < wanted else (low, middle)

@@ -160,7 +160,7 @@ class LayerBench:
         made = self._input()
         neuron = made.neuron
         if self.b_th is not None:
-            neuron = dataclasses.replace(neuron, b_th=self.b_th)
+            neuron = neuron.changed(b_th=self.b_th)
         draw = torch.Generator().manual_seed(self.seed + 1)
         n_batch, n_step, _ = made.spikes.shape
         return LayerCase(

@@ -18,7 +18,7 @@ import importlib.metadata
 import math
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -183,16 +183,16 @@ def _norse(neuron: LIF, device: str) -> DenseLayer:
 
 
 def _without_band(neuron: LIF) -> LIF:
-    return replace(neuron, b_th=math.inf)
+    return neuron.changed(b_th=math.inf)
 
 
 def _with_leaking_reset(neuron: LIF) -> LIF:
     # alpha (V - v_th S) takes only alpha v_th away at the next step.
-    return replace(neuron, b_th=math.inf, v_reset=(1.0 - neuron.alpha) * neuron.v_th)
+    return neuron.changed(b_th=math.inf, v_reset=(1.0 - neuron.alpha) * neuron.v_th)
 
 
 def _with_flat_slope(neuron: LIF) -> LIF:
-    return replace(neuron, b_th=math.inf, surrogate=FastSigmoid(1.0))
+    return neuron.changed(b_th=math.inf, surrogate=FastSigmoid(1.0))
 
 
 SPIKINGJELLY_NOTE = (

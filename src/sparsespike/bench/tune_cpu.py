@@ -19,11 +19,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from sparsespike.backends import costs, cpu
+from sparsespike.backends import Upstream, costs, cpu
 from sparsespike.backends.costs import NUMBERS, Costs, Measured
 from sparsespike.backends.cpu import form, plan, unpacked
 from sparsespike.connections.conv import Conv2d
 from sparsespike.connections.linear import Linear
+from sparsespike.descriptions import Cell
 from sparsespike.neurons.lif import LIF
 from sparsespike.spikes.spikes import Spikes
 
@@ -157,9 +158,10 @@ class Case:
         described = self.terms[0].connection
         lif = LIF(tau_mem=10e-3, dt=1e-3)
         self.neuron = lif.describe()
+        self.cell = Cell(self.neuron)
         fired = _random((samples, steps, described.n_out), FIRED, ACTIVE, dtype, draw)
         self.fired = replace(fired, potential=lif.v_th + 0.1 * (fired.value - 0.5))
-        self.grad = torch.randn(len(fired.value), generator=draw, dtype=dtype)
+        self.grad = Upstream(torch.randn(len(fired.value), generator=draw, dtype=dtype))
         size = connection.weight.element_size()
         self.n_spikes, self.n_active = len(spikes.unit), len(spikes.active_unit)
         self.n_product = samples * steps * costs.products(described)
@@ -167,14 +169,14 @@ class Case:
 
     def forward(self, module: ModuleType) -> float:
         """Nanoseconds of a forward pass."""
-        return least(lambda: module.spiking_forward(self.terms, self.neuron, "full", True))
+        return least(lambda: module.spiking_forward(self.terms, self.cell, "full", True))
 
     def backward(self, module: ModuleType, wanted: bool) -> float:
         """Nanoseconds of a backward pass, with or without ε."""
-        _, kept = module.spiking_forward(self.terms, self.neuron, "full", True)
+        kept = module.spiking_forward(self.terms, self.cell, "full", True).kept
         return least(
             lambda: module.spiking_backward(
-                self.grad, self.terms, kept, self.fired, self.neuron, "full", [wanted]
+                self.grad, self.terms, kept, self.fired, self.cell, "full", [wanted]
             )
         )
 

@@ -37,6 +37,8 @@ from __future__ import annotations
 
 import math
 
+from sparsespike.descriptions import Form
+
 RATE = 0.01  # f: spikes per unit and step, of layers at the start and of an input of unknown rate
 XI = 2.5  # threshold in standard deviations of the fluctuations
 XI_FREE = 3.0  # the same in standard deviations of V, where nothing resets
@@ -148,6 +150,47 @@ def readout_spread(alpha: float, n_in: float, rate: float = RATE, *, share: floa
     if alpha == 1:
         raise ValueError(f"alpha: expected a leak factor < 1 of a readout, found {alpha}")
     return READOUT * math.sqrt(share / (n_in * moment(alpha, rate))) / (1.0 - alpha)
+
+
+def std_of_form(
+    form: Form, n_in: float, rate: float = RATE, *, share: float = 1.0, spiking: bool = True
+) -> float | None:
+    """Standard deviation of the weights into neurons of a form, by (c) or, of a readout, by (a).
+
+    s1 and s2 are sums of the response of w . s to one input spike, of the neurons' mean numbers. An estimate:
+    a reset to a value, or adaptation, is not reckoned with.
+
+    Args:
+        form: of one neuron or more.
+        n_in: inputs of one neuron, >= 1.
+        rate: spikes per input unit and step, in (0, 1].
+        share: of the variance, in (0, 1].
+        spiking: whether the neurons spike.
+
+    Returns:
+        unit of potential per spike, > 0; None where no width does it.
+    """
+    _check_inputs(n_in, share)
+    _check_share("rate", rate)
+    A, b, w = (part.detach().double().mean(-1) for part in (form.A, form.b, form.w))
+    theta = float(form.theta.detach().double().mean())
+    s1, s2, held = 0.0, 0.0, 0.0
+    after = w / (w @ w)  # one unit of potential
+    for _ in range(STEPS):
+        seen = float(w @ b)
+        s1, s2, held = s1 + seen, s2 + seen * seen, held + float(w @ after)
+        b, after = A @ b, A @ after
+    if not (s2 > 0 and math.isfinite(s2)):
+        return None
+    if not spiking:
+        return READOUT * math.sqrt(share / (n_in * (rate * (1.0 - rate) * s2 + (rate * s1) ** 2)))
+    if not theta > 0:
+        return None
+    ratio = RATE / rate
+    # A steady push counts in what a spike takes away, theta, which is held for as long as (c) has it.
+    steady = GAIN * (theta * held / s1) ** 2 if s1 else 0.0
+    power = theta**2 / (XI**2 * rate * s2) + steady * ratio * min(1.0, ratio)
+    return min(math.sqrt(share * power / n_in), LARGEST * theta / math.sqrt(3.0 * s2))
 
 
 def _sum(factor: float, steps: int) -> float:

@@ -7,123 +7,253 @@ kernel is compared with it.
 from __future__ import annotations
 
 import copy
-import math
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self, get_args
 
 import torch
 from torch import Tensor
 
 from sparsespike import descriptions
-from sparsespike.descriptions import Reset
+from sparsespike.descriptions import Matrices, Reset
 from sparsespike.neurons import initial
-from sparsespike.neurons.neuron import Neuron, overrides
-from sparsespike.neurons.numbers import leak, number
+from sparsespike.neurons.neuron import Neuron, check_form, equations_of, overrides
+from sparsespike.neurons.numbers import (
+    Number,
+    check_choice,
+    check_finite,
+    check_share,
+    check_tau,
+    leak_of,
+    number,
+    shown,
+    within,
+)
 from sparsespike.neurons.surrogates import FastSigmoid, Surrogate, shape_of
 
-NUMBERS = ("tau_mem", "dt", "v_th", "v_reset", "v_rest", "b_th")
 
-
-@dataclass(eq=False, repr=False)
 class LIF(Neuron):
     """Leaky integrate-and-fire neuron in discrete time (eq. 2).
 
-        V[t+1] = alpha (V[t] - v_rest) + v_rest + I[t] - (v_th - v_reset) S[t]    reset "subtract"
-        V[t+1] = alpha (U[t] - v_rest) + v_rest + I[t],  U = v_reset where S[t] = 1, else V[t]   "zero"
-        S[t]   = 1 if V[t] > v_th else 0;  alpha = exp(-dt / tau_mem);  V[0] = v_rest, S[0] = 0
+        V[t+1] = alpha (V[t] - v_rest) + v_rest + gain I[t] - (v_th - v_reset) S[t]    reset "subtract"
+        V[t+1] = alpha (U[t] - v_rest) + v_rest + gain I[t],  U = v_reset where S[t] = 1, else V[t]   "zero"
+        V[t+1] = v_reset where S[t] = 1, whatever the input, else as without reset                   "clear"
+        S[t]   = 1 if V[t] > v_th else 0;  alpha = exp(-dt / tau_mem);  V[0] = v_init, S[0] = 0
 
     The gradient of S goes only through *active* entries, |V[t] - v_th| < b_th (eq. 7-8). A number may be
-    Python's, NumPy's or a 0-d tensor. All attributes are read at every call; one that was changed since
-    counts from then on.
+    Python's, NumPy's or a 0-d tensor, or a tensor (N,) with one for each neuron; `learn` makes parameters of
+    them. All attributes are read at every call; one that was changed since counts from then on.
 
-    Attributes:
+    A learned number that leaves its range counts as its end, and its gradient goes on as if it had not: a
+    time constant below dt / 16, an alpha outside of [0, 1]. Adam moves a parameter by about its learning rate
+    per step, whatever its unit: give time constants in seconds a group with a rate of their own.
+
+    Args and attributes:
         tau_mem: membrane time constant, seconds, > 0 (`inf`: no leak).
         dt: time step, seconds, > 0.
         v_th: threshold, unit of potential.
-        v_reset: potential after a spike, < v_th. "subtract" takes v_th - v_reset away; "zero" sets it.
-        v_rest: resting potential, where V starts and to which it leaks.
+        v_reset: potential after a spike, < v_th. "subtract" takes v_th - v_reset away; the others set it.
+        v_rest: resting potential, to which V leaks.
         b_th: half-width B_th of the active band (Def. 1), > 0; `inf` gives ordinary surrogate-gradient
             backpropagation through time. The paper's Fig. 5 and the authors' code give v_th - b_th
             instead: their "0.8" is 0.2 here. `surrogate.half_width(0.95)` names it by the mass it keeps.
         surrogate: g(V) inside the band: a `Surrogate`, or any object with a `slope(distance)`.
-        reset: "subtract" (the paper's), "zero" (to v_reset) or "none".
+        reset: "subtract" (the paper's), "zero" (to v_reset, before the next leak), "clear" (to v_reset in
+            place of the next step) or "none".
         detach_reset: whether the reset counts as a constant in the gradient (the paper's choice).
+        alpha: leak factor of one step, in [0, 1], in place of `tau_mem` and `dt`.
+        gain: what the input current is multiplied by.
+        lag: 1: the input of step t acts on V[t+1] (the paper's); 0: on V[t], as other libraries have it.
+        v_init: potential at the start; None for v_rest.
+        learn: names of the numbers that are learned: "tau_mem" or "alpha", "v_th", "v_reset", "v_rest",
+            "gain", "v_init".
 
     Raises:
         ValueError: naming the argument, what was expected and what was found.
     """
 
-    tau_mem: float
-    dt: float
-    v_th: float = 1.0
-    v_reset: float = 0.0
-    v_rest: float = 0.0
-    b_th: float = 0.2
-    surrogate: Surrogate = field(default_factory=FastSigmoid)
-    reset: Reset = "subtract"
-    detach_reset: bool = True
+    numbers = ("tau_mem", "alpha", "v_th", "v_reset", "v_rest", "gain", "v_init")
 
-    def __post_init__(self) -> None:
-        for name in NUMBERS:
-            setattr(self, name, number(name, getattr(self, name)))
-        self._equations()
+    reset: Reset
 
-    @property
-    def alpha(self) -> float:
-        """Leak factor of one step, exp(-dt / tau_mem), in [0, 1]."""
-        return leak(number("tau_mem", self.tau_mem), number("dt", self.dt))
+    if TYPE_CHECKING:  # from where `nn.Module` keeps it: an attribute, a buffer or a parameter
+        tau_mem: Any
+        alpha: Any
+        v_th: Any
+        v_reset: Any
+        v_rest: Any
+        gain: Any
+        v_init: Any
 
-    def initial(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        """State (V, S) at step 0: at rest, silent; each the shape of `like`."""
-        return self._equations().initial(like)
+    def __init__(
+        self,
+        tau_mem: Number | None = None,
+        dt: float | None = None,
+        v_th: Number = 1.0,
+        v_reset: Number = 0.0,
+        v_rest: Number = 0.0,
+        b_th: float = 0.2,
+        surrogate: Surrogate | None = None,
+        reset: Reset = "subtract",
+        detach_reset: bool = True,
+        *,
+        alpha: Number | None = None,
+        gain: Number = 1.0,
+        lag: int = 1,
+        v_init: Number | None = None,
+        learn: Sequence[str] = (),
+    ) -> None:
+        if alpha is None:
+            if tau_mem is None or dt is None:
+                raise ValueError("tau_mem: expected tau_mem and dt, or alpha, found neither")
+            self.tau_mem, self.dt = tau_mem, number("dt", dt)
+        elif tau_mem is not None or dt is not None:
+            raise ValueError("alpha: expected it in place of tau_mem and dt, found both")
+        else:
+            self.alpha = alpha
+        self.v_th, self.v_reset, self.v_rest, self.gain = v_th, v_reset, v_rest, gain
+        if v_init is not None:
+            self.v_init = v_init
+        self.b_th = number("b_th", b_th)
+        self.surrogate = FastSigmoid() if surrogate is None else surrogate
+        self.reset, self.detach_reset, self.lag = reset, detach_reset, lag
+        self.check()
+        self.learn(learn)
 
-    def step(self, state: tuple[Tensor, Tensor], current: Tensor) -> tuple[Tensor, Tensor]:
-        """State (V, S) one step later, under the input current of this step; any shape."""
-        return self._equations().step(state, current)
+    def __getattr__(self, name: str) -> Any:
+        if name == "alpha" and "alpha" not in self._parameters and "alpha" not in self._buffers:
+            return leak_of(self.tau_mem, number("dt", self.dt))
+        if name == "v_init" and "v_init" not in self._parameters and "v_init" not in self._buffers:
+            return self.v_rest
+        if name in ("tau_mem", "dt") and name not in self._parameters and name not in self._buffers:
+            return None  # alpha was given in their place
+        return super().__getattr__(name)
+
+    def settings(self) -> dict[str, Any]:
+        """See `Neuron.settings`; without what follows from the others."""
+        found = super().settings()
+        for name in ("tau_mem", "dt") if self._has("alpha") else ("alpha",):
+            del found[name]
+        if not self._has("v_init"):
+            del found["v_init"]
+        return found
+
+    def changed(self, **settings: Any) -> Self:
+        """See `Neuron.changed`; alpha may take the place of tau_mem and dt, and they that of alpha."""
+        if "alpha" in settings:
+            settings = {"tau_mem": None, "dt": None} | settings
+        elif "tau_mem" in settings:
+            settings = {"alpha": None} | settings
+        return super().changed(**settings)
+
+    def matrices(self) -> Matrices:
+        """See `Neuron.matrices`; s = V - v_rest."""
+        alpha = within(self.alpha, 0.0, 1.0)
+        v_th, v_reset, v_rest = self.v_th, self.v_reset, self.v_rest
+        jump: dict[str, Any] = {}
+        if self.reset == "subtract":
+            jump = {"reset": [v_th - v_reset]}
+        elif self.reset == "zero":
+            jump = {"reset": [-(alpha * (v_reset - v_rest))], "A_1": [[0.0]]}
+        elif self.reset == "clear":
+            jump = {"reset": [-(v_reset - v_rest)], "A_1": [[0.0]], "b_1": [0.0]}
+        start = [self.v_init - v_rest] if self._has("v_init") else ()
+        return Matrices(
+            [[alpha]], [self.gain], [1.0], v_th - v_rest, rest=v_rest, s_0=start, **jump
+        )
+
+    def initial(self, like: Tensor) -> tuple[Tensor, ...]:
+        """State at step 0, which begins with V and S: silent; each the shape of `like`."""
+        return self._equations(like).initial(like)
+
+    def step(self, state: tuple[Tensor, ...], current: Tensor) -> tuple[Tensor, ...]:
+        """State one step later, under the input current of this step; (B, N) or (N,)."""
+        return self._equations(current).step(state, current)
 
     def spike(self, potential: Tensor) -> Tensor:
         """S = 1 where V > v_th; its derivative is the surrogate, cut at the band (eq. 4, 8)."""
-        return self._equations().spike(potential)
+        return self._equations(potential).spike(potential)
 
     def active(self, potential: Tensor) -> Tensor:
         """Bool: whether |V - v_th| < b_th (eq. 7)."""
-        return self._equations().active(potential)
+        return self._equations(potential).active(potential)
 
     def weight_std(
         self, n_in: float, rate: float | None = None, *, share: float = 1.0
     ) -> float | None:
         """See `Neuron.weight_std`; `initial.spread` has the formula and its sources."""
-        if self.reset == "none" and self.v_th <= self.v_rest:
-            return None  # it fires at every step, whatever the weights
-        return initial.spread(
-            self.alpha,
-            self.v_th - self.v_rest,
+        alpha, v_th, v_reset, v_rest, gain = (
+            float(torch.as_tensor(getattr(self, name)).detach().double().mean())
+            for name in ("alpha", "v_th", "v_reset", "v_rest", "gain")
+        )
+        if (self.reset == "none" and v_th <= v_rest) or not gain:
+            return None  # it fires at every step, or never, whatever the weights
+        std = initial.spread(
+            alpha,
+            v_th - v_rest,
             n_in,
             initial.RATE if rate is None else rate,
-            reset=None if self.reset == "none" else self.v_th - self.v_reset,
+            reset=None if self.reset == "none" else v_th - v_reset,
             share=share,
         )
+        return std / abs(gain)
 
-    def describe(self) -> descriptions.Neuron:
-        """See `Neuron.describe`."""
-        return super().describe() if overrides(self, LIF) else self._equations()
+    def describe(self, whole: bool = False) -> descriptions.Neuron:
+        """See `Neuron.describe`; the short way is for what the paper has."""
+        if overrides(self, LIF):
+            return super().describe(whole)
+        if whole or not self._is_plain():
+            return super().describe(whole)
+        return self._numbers_now()
 
-    def extra_repr(self) -> str:
-        """Its numbers, as shown by `print`."""
-        numbers = [f"{name}={getattr(self, name)}" for name in NUMBERS]
-        rest = [
-            f"{name}={getattr(self, name)!r}" for name in ("surrogate", "reset", "detach_reset")
-        ]
-        return ", ".join(numbers + rest)
+    def _has(self, name: str) -> bool:
+        """Whether this number was given, and does not follow from others."""
+        return name in self.__dict__ or name in self._parameters or name in self._buffers
 
-    def _equations(self) -> Equations:
-        values = tuple(number(name, getattr(self, name)) for name in NUMBERS)
+    def _is_plain(self) -> bool:
+        """Whether this is the paper's neuron, one number for all neurons."""
+        return (
+            not self._parameters
+            and not self._buffers
+            and self.lag == 1
+            and self.gain == 1.0
+            and self.reset != "clear"
+            and "v_init" not in self.__dict__
+        )
+
+    def _equations(self, like: Tensor) -> Any:
+        """The equations for as many neurons as the last axis of `like` has."""
+        if self._is_plain():
+            return self._numbers_now()
+        return equations_of(self, like)
+
+    def _numbers_now(self) -> Equations:
+        values = tuple(number(name, getattr(self, name)) for name in PLAIN)
         surrogate, shape = self.surrogate, shape_of(self.surrogate)
         if shape is None:
             # One's own surrogate may change before the backward pass; this is how it is now.
             return _checked(values, copy.copy(surrogate), shape, self.reset, self.detach_reset)
         return _cached(values, surrogate, shape, self.reset, self.detach_reset)
+
+    def check(self) -> None:
+        """See `Neuron.check`."""
+        if self._has("alpha"):
+            check_share("alpha", self.alpha, "a leak factor")
+        else:
+            check_tau("tau_mem", self.tau_mem, number("dt", self.dt))
+        for name in ("v_th", "v_reset", "v_rest", "gain", "v_init"):
+            check_finite(name, getattr(self, name))
+        if not {"v_th", "v_reset"} & {*self._parameters}:
+            room = torch.as_tensor(self.v_th) - torch.as_tensor(self.v_reset)
+            if not bool((room > 0).all()):
+                expected = f"less than v_th = {shown(self.v_th)}"
+                raise ValueError(f"v_reset: expected {expected}, found {shown(self.v_reset)}")
+        check_choice("reset", self.reset, get_args(Reset))
+        check_form(self)
+
+
+PLAIN = ("alpha", "v_th", "v_reset", "v_rest", "b_th")
 
 
 @dataclass(frozen=True)
@@ -165,23 +295,10 @@ def _checked(
     reset: Reset,
     detach_reset: bool,
 ) -> Equations:
-    tau_mem, dt, v_th, v_reset, v_rest, b_th = values
-    alpha = leak(tau_mem, dt)
-    for name, found in (("v_th", v_th), ("v_reset", v_reset), ("v_rest", v_rest)):
-        if not math.isfinite(found):
-            raise ValueError(f"{name}: expected a finite number, found {found}")
-    if not v_reset < v_th:
-        raise ValueError(f"v_reset: expected less than v_th = {v_th}, found {v_reset}")
-    if not b_th > 0:
-        raise ValueError(f"b_th: expected a half-width > 0, found {b_th}")
-    if not callable(getattr(surrogate, "slope", None)) or isinstance(surrogate, type):
-        raise ValueError(
-            f"surrogate: expected a Surrogate, or an object with slope(distance), found {surrogate!r}"
-        )
-    if reset not in ("subtract", "zero", "none"):
-        raise ValueError(f'reset: expected "subtract", "zero" or "none", found {reset!r}')
-    if not isinstance(detach_reset, bool):
-        raise ValueError(f"detach_reset: expected True or False, found {detach_reset!r}")
+    alpha, v_th, v_reset, v_rest, b_th = values
+    LIF(
+        None, None, v_th, v_reset, v_rest, b_th, surrogate, reset, detach_reset, alpha=alpha
+    )  # for its checks: numbers may have been changed since it was made
     return Equations(
         alpha, v_th, v_reset, v_rest, b_th, reset, detach_reset, shape, surrogate.slope
     )

@@ -3,59 +3,148 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Self
 
+import torch
 from torch import Tensor, nn
 
 from sparsespike import descriptions, ops
 from sparsespike.connections.current import Current
-from sparsespike.neurons.numbers import number
+from sparsespike.descriptions import Matrices
+from sparsespike.descriptions.neurons import FormEquations
+from sparsespike.neurons import initial
+from sparsespike.neurons.numbers import number, number_or_each, shown
 from sparsespike.neurons.silence import warn_of_silence
+from sparsespike.neurons.state import State
+from sparsespike.neurons.surrogates import FastSigmoid, shape_of
 from sparsespike.ops.module import Module
 from sparsespike.ops.uncompiled import uncompiled
+from sparsespike.spikes.arguments import described
 from sparsespike.spikes.spikes import Spikes
 
 
 class Neuron(Module):
     """Base of all neurons: how one unit's state goes on from step to step.
 
-    A neuron of one's own gives `initial` and `step`, and `active` if it spikes; or it is a subclass of
-    `LIF` or `Readout` that changes some of theirs. It runs on the dense backend, which needs no more; fast
-    backends refuse it by name.
+    A neuron of one's own gives `matrices`, the form in which nearly every neuron of the field can be
+    written (`Matrices`): it then runs on every backend that knows the form. One that is not linear between
+    spikes gives `initial` and `step`, and `active` if it spikes, and runs on the dense backend alone; so
+    does a subclass that changes some of another's. What it learns are its own `nn.Parameter`s, each one
+    number for all neurons or one for each.
 
     Attributes:
-        spiking: whether the output is `Spikes`; else it is the state itself, a potential (B, T, N).
+        numbers: names of the attributes that are numbers: each may be a float, a 0-d tensor, a tensor (N,)
+            with one for each neuron, or an `nn.Parameter`, which is learned.
+        spiking: whether the output is `Spikes`; else it is a potential (B, T, N).
+        lag: 1: the input of step t acts on the potential of step t + 1 (the paper's); 0: on that of step t.
+        b_th: half-width of the active band.
+        surrogate: g(V) inside the band.
+        detach_reset: whether the reset counts as a constant in the gradient.
     """
 
+    numbers: ClassVar[tuple[str, ...]] = ()
     spiking = True
+    lag: int = 1
+    b_th: float = 0.2
+    surrogate: Any = FastSigmoid()
+    detach_reset: bool = True
 
-    def __new__(cls, *_args: Any, **_settings: Any) -> Neuron:  # noqa: D102
-        # Here, since a dataclass sets its fields before it could call `nn.Module.__init__`.
+    def __new__(cls, *_args: Any, **_settings: Any) -> Self:  # noqa: D102
+        # Here, so that one's own class may set its numbers before, or without, `nn.Module.__init__`.
         neuron = super().__new__(cls)
         nn.Module.__init__(neuron)
         return neuron
 
+    def __init__(self) -> None:
+        pass  # `nn.Module` would forget what was set
+
     def __setattr__(self, name: str, value: Any) -> None:
-        if isinstance(value, nn.Parameter) and name in getattr(self, "__dataclass_fields__", ()):
-            number(name, value)  # refuses it
-        super().__setattr__(name, value)
+        if name not in self.numbers or name in self._parameters:
+            super().__setattr__(name, value)
+            return
+        value = number_or_each(name, value)
+        for kept in (self.__dict__, self._buffers):
+            kept.pop(name, None)
+        # Not by `register_parameter`, which finds what a neuron gives in place of a number that was not set.
+        if isinstance(value, nn.Parameter):
+            self._parameters[name] = value
+        elif isinstance(value, Tensor):
+            self._buffers[name] = value.detach()
+        else:
+            super().__setattr__(name, value)
+
+    def learn(self, names: Sequence[str]) -> None:
+        """Makes parameters of some numbers: of a float one that all neurons share, of (N,) one for each.
+
+        Raises:
+            ValueError: if a name is none of a number.
+        """
+        if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+            raise ValueError(f"learn: expected a tuple of names, found {names!r}")
+        for name in names:
+            if name not in self.numbers:
+                expected = ", ".join(self.numbers)
+                raise ValueError(f"learn: expected names of {expected}, found {name!r}")
+            value = getattr(self, name)
+            if not isinstance(value, nn.Parameter):
+                start = value.clone() if isinstance(value, Tensor) else torch.tensor(value)
+                setattr(self, name, nn.Parameter(start))
 
     @property
     def gives_tensor(self) -> bool:
         """Whether the output is a potential."""
         return not self.spiking
 
-    def initial(self, like: Tensor) -> Any:
-        """State at step 0, of tensors of the shape of `like`; a spiking neuron's begins with V, S."""
+    def check(self) -> None:
+        """Raises a ValueError that names what has no meaning; looked at whenever the neuron is called."""
+        check_form(self)
+
+    def matrices(self) -> Matrices:
+        """The neuron in the form of `Matrices`, computed from its numbers as they are now, differentiably."""
         raise NotImplementedError
 
+    def initial(self, like: Tensor) -> Any:
+        """State before the first input, of tensors of the shape of `like`; of V, S, ... if it spikes."""
+        return equations_of(self, like).initial(like)
+
     def step(self, state: Any, current: Tensor) -> Any:
-        """State one step later, under the input current of this step; any shape."""
-        raise NotImplementedError
+        """State one step later, under the input current of this step; (B, N) or (N,)."""
+        return equations_of(self, current).step(state, current)
 
     def active(self, potential: Tensor) -> Tensor:
         """Bool: through which potentials a gradient goes (eq. 7)."""
-        raise NotImplementedError
+        return equations_of(self, potential).active(potential)
+
+    def spike(self, potential: Tensor) -> Tensor:
+        """S = 1 above threshold; its derivative is the surrogate, cut at the band (eq. 4, 8)."""
+        return equations_of(self, potential).spike(potential)
+
+    def settings(self) -> dict[str, Any]:
+        """What the constructor was given, by name, as it is now."""
+        names = inspect.signature(type(self)).parameters
+        return {name: getattr(self, name) for name in names if name != "learn"}
+
+    def changed(self, **settings: Any) -> Self:
+        """A neuron like this one, with other settings; what is learned starts from where it is now.
+
+        Args:
+            settings: as in the constructor.
+        """
+        values = {
+            name: value.detach().clone() if isinstance(value, Tensor) else value
+            for name, value in self.settings().items()
+        }
+        return type(self)(**({"learn": tuple(self._parameters)} | values | settings))
+
+    def extra_repr(self) -> str:
+        """Its settings, as shown by `print`."""
+        values = [
+            (name, shown(value) if name in self.numbers else repr(value))
+            for name, value in self.settings().items()
+        ]
+        return ", ".join(f"{name}={value}" for name, value in values)
 
     def weight_std(
         self, n_in: float, rate: float | None = None, *, share: float = 1.0
@@ -70,26 +159,89 @@ class Neuron(Module):
         Returns:
             standard deviation of the weights, unit of potential per spike.
         """
-        return None
+        if type(self).matrices is Neuron.matrices:
+            return None
+        return initial.std_of_form(
+            equations_of(self, torch.zeros(self._n_own(), dtype=torch.float64)).form,
+            n_in,
+            initial.RATE if rate is None else rate,
+            share=share,
+            spiking=self.spiking,
+        )
 
-    def describe(self) -> descriptions.Neuron:
+    def describe(self, whole: bool = False) -> descriptions.Neuron:
         """What a backend is told of this neuron, from what it is now.
+
+        Args:
+            whole: whether it is to be told in the form of `Matrices`, as recurrence and states need, where
+                there is a shorter way as well.
 
         Raises:
             ValueError: naming the number that has no meaning.
         """
-        if next(self.parameters(), None) is not None:
-            raise ValueError(
-                f"{type(self).__name__}: expected a neuron without parameters, found "
-                f"{', '.join(name for name, _ in self.named_parameters())}; they would get no gradient"
-            )
-        return descriptions.Own(type(self).__name__, copy.copy(self), self.spiking)
+        names = tuple(name for name, each in self._parameters.items() if each is not None)
+        for name, _ in self.named_parameters():
+            if name not in names:
+                raise ValueError(
+                    f"{type(self).__name__}: expected parameters of the neuron itself, found {name}"
+                )
+        frozen = self._frozen()
+        if type(self).matrices is Neuron.matrices or steps_itself(self):
+            return descriptions.Own(type(self).__name__, frozen, names, self.spiking, self.lag)
+        self.check()
+        return descriptions.Dynamics(
+            type(self).__name__,
+            self.spiking,
+            names,
+            lambda learned: frozen(learned).matrices(),
+            self.lag,
+            number("b_th", self.b_th),
+            self.detach_reset,
+            shape_of(self.surrogate),
+            copy.copy(self.surrogate).slope,
+        )
+
+    def _n_own(self) -> int:
+        """How many neurons its numbers are of; 1 where all share them."""
+        numbers = [*self._parameters.values(), *self._buffers.values()]
+        return max([1, *(len(each) for each in numbers if each is not None and each.dim())])
+
+    def _frozen(self) -> Callable[[Mapping[str, Tensor]], Any]:
+        """This neuron as it is now, as a function of the values of its parameters."""
+        kept = dict(self.__dict__)
+
+        def with_values(learned: Mapping[str, Tensor]) -> Any:
+            other = object.__new__(type(self))
+            other.__dict__.update(kept, _parameters={}, _buffers=dict(kept["_buffers"]))
+            other.__dict__.update(learned)
+            return other
+
+        return with_values
 
     @uncompiled
-    def forward(self, current: Current) -> Spikes | Tensor:
+    def forward(
+        self,
+        current: Current,
+        state: State | None = None,
+        return_state: bool = False,
+        *,
+        record: Sequence[int] | Tensor | None = None,
+        recurrent: tuple[descriptions.Connection, tuple[Tensor, ...]] | None = None,
+    ) -> Any:
         """Current (B, T, N) -> Spikes (B, T, N), or a potential (B, T, N).
 
         Warns (`SilenceWarning`) where no neuron is active in a whole batch, so that nothing is learnt.
+
+        Args:
+            current: what drives the neurons.
+            state: where they start: what a call on the steps before returned; None for the start.
+            return_state: whether the state after the last step is wanted as well.
+            record: neurons whose potential is wanted as well, at every step; a loss on it has a gradient.
+            recurrent: the connection from the spikes to the neurons themselves, as `Layer` passes it.
+
+        Returns:
+            the output; with what else was asked for a tuple (output, state, record), where record is
+            (B, T, len(record)), the potential w . s + rest of `Matrices`, V of a `LIF`.
 
         Raises:
             ValueError: if `current` is none, or a parameter of its connections does not fit.
@@ -98,10 +250,26 @@ class Neuron(Module):
             raise ValueError(
                 f"current: expected a Current, as a connection gives it, found {type(current).__name__}"
             )
-        out = ops.run(current.terms, self.describe(), self.spiking)
+        units = None if record is None else checked_units(record, current)
+        resumes = state is not None or return_state
+        whole = recurrent is not None or units is not None or resumes
+        told = self.describe(whole)
+        if resumes:
+            check_resumable(self, told, state)
+        number = learned(self)
+        cell = descriptions.Cell(
+            told,
+            number,
+            *(recurrent or (None, ())),
+            None if state is None else state.value,
+            return_state,
+            units,
+        )
+        out, last, seen = ops.run(current.terms, cell)
         if isinstance(out, Spikes) and not len(out.value) and out.value.requires_grad:
             warn_of_silence(out.shape)
-        return out
+        more = [*([] if last is None else [State(last)]), *([] if seen is None else [seen])]
+        return (out, *more) if more else out
 
 
 def overrides(neuron: Neuron, base: type[Neuron]) -> bool:
@@ -111,3 +279,64 @@ def overrides(neuron: Neuron, base: type[Neuron]) -> bool:
         for name in ("initial", "step", "active", "spike")
         if hasattr(base, name)
     )
+
+
+def learned(neuron: Neuron) -> tuple[Tensor, ...]:
+    """The neuron's own parameters, in the order in which a description names them."""
+    return tuple(each for each in neuron._parameters.values() if each is not None)
+
+
+def steps_itself(neuron: Neuron) -> bool:
+    """Whether the neuron has a step, or a start, of its own beside the form that it may give as well."""
+    given = next(kind for kind in type(neuron).__mro__ if "matrices" in vars(kind))
+    return overrides(neuron, given)
+
+
+def equations_of(neuron: Neuron, like: Tensor) -> FormEquations:
+    """The form of a neuron in plain PyTorch, for as many neurons as the last axis of `like` has."""
+    told = Neuron.describe(neuron)
+    assert isinstance(told, descriptions.Dynamics)
+    return FormEquations(told.form(learned(neuron), like.shape[-1], like), told)
+
+
+def checked_units(record: Sequence[int] | Tensor, current: Current) -> Tensor:
+    """(m,) int64: the neurons to record.
+
+    Raises:
+        ValueError: if they are no whole numbers of neurons.
+    """
+    n = current.shape[2]
+    found = torch.as_tensor(record, device=current.device)
+    whole = not (found.is_floating_point() or found.is_complex() or found.dtype is torch.bool)
+    if found.dim() != 1 or not (whole or not found.numel()):
+        raise ValueError(f"record: expected a list of neurons, found {described(record)}")
+    found = found.to(torch.int64)
+    if found.numel() and not 0 <= int(found.min()) <= int(found.max()) < n:
+        raise ValueError(f"record: expected neurons in [0, {n}), found {found.tolist()}")
+    return found
+
+
+def check_form(neuron: Neuron) -> None:
+    """Raises a ValueError unless what is beside the numbers of a neuron of the form has a meaning."""
+    if not neuron.b_th > 0:
+        raise ValueError(f"b_th: expected a half-width > 0, found {neuron.b_th}")
+    if neuron.lag not in (0, 1):
+        raise ValueError(f"lag: expected 0 or 1, found {neuron.lag!r}")
+    surrogate = neuron.surrogate
+    if not callable(getattr(surrogate, "slope", None)) or isinstance(surrogate, type):
+        raise ValueError(
+            f"surrogate: expected a Surrogate, or an object with slope(distance), found {surrogate!r}"
+        )
+    if not isinstance(neuron.detach_reset, bool):
+        raise ValueError(f"detach_reset: expected True or False, found {neuron.detach_reset!r}")
+
+
+def check_resumable(neuron: Neuron, told: descriptions.Neuron, state: object) -> None:
+    """Raises a ValueError unless the neuron can go on from this state."""
+    if not isinstance(told, descriptions.Dynamics):
+        name = type(neuron).__name__
+        raise ValueError(
+            f"state: expected a neuron that gives `matrices`, which say what its state is, found {name}"
+        )
+    if state is not None and not isinstance(state, State):
+        raise ValueError(f"state: expected what a call returned, found {type(state).__name__}")

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from sparsespike.spikes import arguments
+
+Number = float | Tensor  # one for all neurons, or (N,): one for each
+
+SHORTEST = 1 / 16  # time steps: what a learned time constant that has become shorter counts as
 
 
 def number(name: str, value: Any) -> float:
@@ -23,6 +29,37 @@ def number(name: str, value: Any) -> float:
     return arguments.number(name, value, "one number for all neurons")
 
 
+def number_or_each(name: str, value: Any) -> Number:
+    """A number as a float; one per neuron as a tensor (N,); or an `nn.Parameter`, to be learned, as it is.
+
+    Raises:
+        ValueError: if it is none of these, or depends on what is learned elsewhere.
+    """
+    if type(value) is float:
+        return value
+    if isinstance(value, Tensor):
+        if value.requires_grad and not isinstance(value, nn.Parameter):
+            raise ValueError(
+                f"{name}: expected a constant or an nn.Parameter, found a computed tensor"
+            )
+        if value.dim() or isinstance(value, nn.Parameter):
+            if value.dim() > 1 or not value.is_floating_point():
+                found = f"{tuple(value.shape)} of {value.dtype}"
+                raise ValueError(f"{name}: expected one number or floats (N,), found {found}")
+            return value
+    return arguments.number(name, value, "one number for all neurons, or a tensor (N,)")
+
+
+def within(value: Number, low: float, high: float = math.inf) -> Number:
+    """A number, or where it has left its range while it was learned, the end of the range.
+
+    The gradient goes through as if it had not, so that it can come back.
+    """
+    if not isinstance(value, Tensor):
+        return value
+    return value + (value.detach().clamp(low, high) - value.detach())
+
+
 def leak(tau_mem: float, dt: float) -> float:
     """alpha = exp(-dt / tau_mem), in [0, 1].
 
@@ -34,3 +71,55 @@ def leak(tau_mem: float, dt: float) -> float:
     if not tau_mem > 0:
         raise ValueError(f"tau_mem: expected a time constant in seconds > 0, found {tau_mem}")
     return math.exp(-dt / tau_mem)
+
+
+def leak_of(tau: Number, dt: float) -> Number:
+    """exp(-dt / tau), of each neuron; a tau that has become shorter than dt / 16 counts as that."""
+    if not isinstance(tau, Tensor):
+        return math.exp(-dt / tau)
+    return torch.exp(torch.as_tensor(-dt / within(tau, SHORTEST * dt)))
+
+
+def check_each(name: str, value: Number, expected: str, right: Callable[[Tensor], Tensor]) -> None:
+    """Raises a ValueError unless `right` says of each number that it is."""
+    found = torch.as_tensor(value).detach().double()
+    good = right(found)
+    if not bool(good.all()):
+        wrong = found.reshape(-1)[~good.reshape(-1)][0].item()
+        raise ValueError(f"{name}: expected {expected}, found {wrong}")
+
+
+def check_tau(name: str, value: Number, dt: float) -> None:
+    """Raises a ValueError unless time constants and step are > 0; learned ones may have left the range."""
+    leak(1.0, dt)
+    if not isinstance(value, nn.Parameter):
+        check_each(name, value, "a time constant in seconds > 0", lambda x: x > 0)
+
+
+def check_finite(name: str, value: Number) -> None:
+    """Raises a ValueError unless each number is finite."""
+    check_each(name, value, "a finite number", torch.isfinite)
+
+
+def check_choice(name: str, found: Any, known: Sequence[str]) -> None:
+    """Raises a ValueError unless `found` is one of the words."""
+    if found not in known:
+        expected = ", ".join(f'"{each}"' for each in known)
+        raise ValueError(f"{name}: expected one of {expected}, found {found!r}")
+
+
+def check_share(name: str, value: Number, what: str) -> None:
+    """Raises a ValueError unless each number lies in [0, 1]; learned ones may have left the range."""
+    if not isinstance(value, nn.Parameter):
+        check_each(name, value, f"{what} in [0, 1]", lambda x: (x >= 0) & (x <= 1))
+
+
+def shown(value: Number) -> str:
+    """A number as `print` shows it: of one per neuron their range."""
+    if not isinstance(value, Tensor):
+        return str(value)
+    low, high = (f"{float(end):.4g}" for end in value.detach().reshape(-1).aminmax())
+    kind = "learned" if isinstance(value, nn.Parameter) else "given"
+    if not value.dim():
+        return f"{low} ({kind})"
+    return f"{low} to {high} ({kind} for each of {len(value)})"

@@ -3,76 +3,103 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from sparsespike import descriptions
+from sparsespike.descriptions import Matrices
 from sparsespike.neurons import initial
-from sparsespike.neurons.neuron import Neuron, overrides
-from sparsespike.neurons.numbers import leak, number
+from sparsespike.neurons.neuron import Neuron, check_form, equations_of, overrides
+from sparsespike.neurons.numbers import Number, check_tau, leak, leak_of, number
 
 
-@dataclass(eq=False, repr=False)
 class Readout(Neuron):
     """Leaky integrator without threshold.
 
         y[t+1] = alpha y[t] + (1 - alpha) I[t],   y[0] = 0,   alpha = exp(-dt / tau_mem)
 
-    A number may be Python's, NumPy's or a 0-d tensor. Attributes are read at every call.
+    Numbers and `learn` are as in `LIF`.
 
-    Attributes:
+    Args and attributes:
         tau_mem: time constant, seconds, > 0.
         dt: time step, seconds, > 0.
+        lag: 1: the input of step t acts on y[t+1] (the paper's); 0: on y[t].
+        learn: ("tau_mem",) if it is learned.
 
     Raises:
         ValueError: naming the argument, what was expected and what was found.
     """
 
-    tau_mem: float
-    dt: float
-
+    numbers = ("tau_mem",)
     spiking = False
 
-    def __post_init__(self) -> None:
-        self.tau_mem, self.dt = number("tau_mem", self.tau_mem), number("dt", self.dt)
-        self._equations()
+    if TYPE_CHECKING:  # from where `nn.Module` keeps it: an attribute, a buffer or a parameter
+        tau_mem: Any
+
+    def __init__(
+        self, tau_mem: Number, dt: float, *, lag: int = 1, learn: Sequence[str] = ()
+    ) -> None:
+        self.tau_mem, self.dt, self.lag = tau_mem, number("dt", dt), lag
+        self.check()
+        self.learn(learn)
 
     @property
-    def alpha(self) -> float:
+    def alpha(self) -> Any:
         """Leak factor of one step, exp(-dt / tau_mem), in [0, 1)."""
-        return self._equations().alpha
+        return leak_of(self.tau_mem, number("dt", self.dt))
 
-    def initial(self, like: Tensor) -> Tensor:
-        """y at step 0: zero, the shape of `like`."""
-        return self._equations().initial(like)
+    def matrices(self) -> Matrices:
+        """See `Neuron.matrices`."""
+        alpha = self.alpha
+        return Matrices([[alpha]], [1.0 - alpha], [1.0], 0.0)
 
-    def step(self, state: Tensor, current: Tensor) -> Tensor:
-        """y one step later, under the input current of this step; any shape."""
-        return self._equations().step(state, current)
+    def initial(self, like: Tensor) -> Any:
+        """State at step 0, y: zero, the shape of `like`."""
+        return self._equations(like).initial(like)
+
+    def step(self, state: Any, current: Tensor) -> Any:
+        """State one step later, under the input current of this step; (B, N) or (N,)."""
+        return self._equations(current).step(state, current)
 
     def weight_std(
         self, n_in: float, rate: float | None = None, *, share: float = 1.0
     ) -> float | None:
         """See `Neuron.weight_std`; `initial.readout_spread` has the formula."""
-        if self.alpha == 1:
+        alpha = float(torch.as_tensor(self.alpha).detach().double().mean())
+        if alpha == 1:
             return None  # a leak below rounding: the potential stays zero
         return initial.readout_spread(
-            self.alpha, n_in, initial.RATE if rate is None else rate, share=share
+            alpha, n_in, initial.RATE if rate is None else rate, share=share
         )
 
-    def describe(self) -> descriptions.Neuron:
-        """See `Neuron.describe`."""
-        return super().describe() if overrides(self, Readout) else self._equations()
-
-    def extra_repr(self) -> str:
-        """Its numbers, as shown by `print`."""
-        return f"tau_mem={self.tau_mem}, dt={self.dt}"
-
-    def _equations(self) -> Equations:
+    def describe(self, whole: bool = False) -> descriptions.Neuron:
+        """See `Neuron.describe`; the short way is for one number for all."""
+        if overrides(self, Readout):
+            return super().describe(whole)
+        if whole or not self._is_plain():
+            return super().describe(whole)
         return _checked(number("tau_mem", self.tau_mem), number("dt", self.dt))
+
+    def _is_plain(self) -> bool:
+        return not self._parameters and not self._buffers and self.lag == 1
+
+    def _equations(self, like: Tensor) -> Any:
+        """The equations for as many neurons as the last axis of `like` has."""
+        if self._is_plain():
+            return _checked(number("tau_mem", self.tau_mem), number("dt", self.dt))
+        return equations_of(self, like)
+
+    def check(self) -> None:
+        """See `Neuron.check`."""
+        check_tau("tau_mem", self.tau_mem, number("dt", self.dt))
+        if not isinstance(self.tau_mem, Tensor) and math.isinf(self.tau_mem):
+            raise ValueError("tau_mem: expected a finite time constant for Readout, found inf")
+        check_form(self)
 
 
 @dataclass(frozen=True)

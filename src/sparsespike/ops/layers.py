@@ -17,29 +17,42 @@ from torch import Tensor
 
 from sparsespike import backends
 from sparsespike.backends.finite import check_finite
-from sparsespike.descriptions import Connection, Neuron, Precision, Term
+from sparsespike.descriptions import Cell, Connection, Precision, Term
 from sparsespike.ops.tensors import Shape, spikes_of, tensors_of
 from sparsespike.spikes.spikes import Spikes
 
 STORED = 5  # tensors of a term before its parameters: value and storage
-FIRED = 6  # tensors of a spiking layer's output: value, potential and storage
+FIRED = 8  # tensors of a spiking layer's output: value, state, record, potential and storage
+READ = 3  # of a readout's: potential, state, and no record
+FLOWING = 3  # of these the first are differentiable
 
 
-def run(terms: Sequence[Term], neuron: Neuron, spiking: bool) -> Spikes | Tensor:
+class Ran(NamedTuple):
+    """What a layer gives.
+
+    Attributes:
+        output: Spikes (B, T, N) (eq. 1-4, 7), or the potential (B, T, N).
+        state: (B, n_kept, N) of the last step, where it was wanted.
+        record: (B, T, m), the potential of some neurons, where it was wanted.
+    """
+
+    output: Spikes | Tensor
+    state: Tensor | None
+    record: Tensor | None
+
+
+def run(terms: Sequence[Term], cell: Cell) -> Ran:
     """One layer: its terms' events through its neurons.
 
     Args:
         terms: one or more, of the same samples, steps and neurons.
-        neuron: what the neurons do.
-        spiking: whether they spike.
-
-    Returns:
-        Spikes (B, T, N) (eq. 1-4, 7), or the potential (B, T, N).
+        cell: what the neurons do, and what they know beside the terms.
 
     Raises:
         ValueError: naming what does not fit, before anything is computed.
     """
     _check(terms)
+    _check_cell(cell, terms)
     spikes = terms[0].spikes
     backend = backends.backend_for(spikes)
     flat = [
@@ -47,10 +60,13 @@ def run(terms: Sequence[Term], neuron: Neuron, spiking: bool) -> Spikes | Tensor
         for term in terms
         for tensor in (*tensors_of(term.spikes, term.parameter[0]), *term.parameter)
     ]
+    flat += [*cell.number, *cell.weight]
+    if cell.state is not None:
+        flat.append(cell.state)
     call = _Call(
         backend,
-        neuron,
-        spiking,
+        cell._replace(number=(), weight=(), state=None),
+        (len(cell.number), len(cell.weight), cell.state is not None),
         backends.precision_for(backend, spikes.device),
         torch.is_grad_enabled() and any(tensor.requires_grad for tensor in flat),
         tuple(
@@ -58,12 +74,16 @@ def run(terms: Sequence[Term], neuron: Neuron, spiking: bool) -> Spikes | Tensor
             for term in terms
         ),
     )
-    first, *rest = _Layer.apply(call, *flat)
-    if not spiking:
-        return first
+    first, state, record, *rest = _Layer.apply(call, *flat)
+    state = state if cell.returns_state else None
+    record = record if cell.record is not None else None
+    if not cell.neuron.spiking:
+        return Ran(first, state, record)
     shape = *spikes.shape[:2], terms[0].connection.n_out
-    potential, *storage = rest[: FIRED - 1]
-    return spikes_of(shape, first, *storage, potential=potential, unit_shape=unit_shape_of(terms))
+    potential, *storage = rest[: FIRED - FLOWING]
+    units = unit_shape_of(terms)
+    fired = spikes_of(shape, first, *storage, potential=potential, unit_shape=units)
+    return Ran(fired, state, record)
 
 
 def unit_shape_of(terms: Sequence[Term]) -> tuple[int, ...]:
@@ -106,6 +126,47 @@ def _check(terms: Sequence[Term]) -> None:
             )
 
 
+def _check_cell(cell: Cell, terms: Sequence[Term]) -> None:
+    """Compares what a cell holds with the terms that drive it: shapes, dtypes, devices.
+
+    Raises:
+        ValueError: naming what does not fit.
+    """
+    if cell.plain:
+        return
+    connection, weight = terms[0].connection, terms[0].parameter[0]
+    n_out, n_batch = connection.n_out, terms[0].spikes.shape[0]
+    for name, number in zip(getattr(cell.neuron, "names", ()), cell.number, strict=True):
+        if number.shape not in ((), (n_out,)):
+            expected = f"one number, or ({n_out},), one per neuron"
+            raise ValueError(f"{name}: expected {expected}, found {tuple(number.shape)}")
+        if number.device != weight.device:
+            raise ValueError(f"{name}: expected it on {weight.device}, found {number.device}")
+    if cell.recurrent is not None:
+        if (cell.recurrent.n_in, cell.recurrent.n_out) != (n_out, n_out):
+            found = f"{cell.recurrent.n_in} to {cell.recurrent.n_out}"
+            raise ValueError(f"recurrent: expected {n_out} neurons to themselves, found {found}")
+        cell.recurrent.check(cell.weight)
+        for tensor in cell.weight:
+            if tensor.dtype is not weight.dtype or tensor.device != weight.device:
+                found = f"{tensor.dtype} on {tensor.device}"
+                raise ValueError(
+                    f"recurrent: expected {weight.dtype} on {weight.device}, found {found}"
+                )
+    if cell.record is not None and not cell.neuron.spiking:
+        raise ValueError(
+            "record: expected neurons that spike; a readout gives its potential anyhow"
+        )
+    if cell.state is not None:
+        n_kept = cell.state.shape[1] if cell.state.dim() == 3 else 0
+        if cell.state.shape != (n_batch, n_kept, n_out) or not n_kept:
+            expected = f"that of {n_batch} samples and {n_out} neurons"
+            raise ValueError(f"state: expected {expected}, found {tuple(cell.state.shape)}")
+        if cell.state.dtype is not weight.dtype or cell.state.device != weight.device:
+            found = f"{cell.state.dtype} on {cell.state.device}"
+            raise ValueError(f"state: expected {weight.dtype} on {weight.device}, found {found}")
+
+
 class _Part(NamedTuple):
     """All of a term that is not a tensor.
 
@@ -128,16 +189,16 @@ class _Call:
 
     Attributes:
         backend: its name.
-        neuron: what the neurons do.
-        spiking: whether they spike.
+        bare: the cell without its tensors.
+        n_own: how many of its tensors there are: numbers, weights, and whether there is a state.
         precision: of products.
         recorded: whether a backward pass may follow.
         parts: one per term.
     """
 
     backend: str
-    neuron: Neuron
-    spiking: bool
+    bare: Cell
+    n_own: tuple[int, int, bool]
     precision: Precision
     recorded: bool
     parts: tuple[_Part, ...]
@@ -152,74 +213,132 @@ class _Call:
             at = own + n_parameter
         return terms
 
-    def n_flat(self) -> int:
+    def cell(self, flat: Sequence[Tensor]) -> Cell:
+        """The cell whose tensors follow those of the terms."""
+        n_number, n_weight, known = self.n_own
+        own = flat[self.n_terms() :]
+        return self.bare._replace(
+            number=tuple(own[:n_number]),
+            weight=tuple(own[n_number : n_number + n_weight]),
+            state=own[n_number + n_weight] if known else None,
+        )
+
+    @property
+    def spiking(self) -> bool:
+        """Whether the neurons spike."""
+        return self.bare.neuron.spiking
+
+    def nothing_above(self, saved: Sequence[Tensor]) -> Tensor:
+        """Zeros for the gradient of an output that no loss reads."""
+        if self.spiking:
+            return torch.zeros_like(saved[self.n_flat()])
+        shape = *self.parts[0].shape[:2], self.parts[0].connection.n_out
+        return saved[STORED].new_zeros(shape)
+
+    def n_terms(self) -> int:
         """How many tensors the terms are."""
         return sum(STORED + part.n_parameter for part in self.parts)
 
-    def forward(self, terms: list[Term]) -> tuple[Tensor, ...]:
+    def n_flat(self) -> int:
+        """How many tensors the terms and the cell are."""
+        return self.n_terms() + sum(self.n_own)
+
+    def forward(self, terms: list[Term], cell: Cell) -> tuple[Tensor, ...]:
         """The output's tensors, then what the backend keeps for the backward pass."""
         if terms[0].spikes.device.type != "cuda":  # there the backend looks, when it waits anyhow
             for term in terms:
                 check_finite(term.parameter)
+            check_finite(cell.weight)
         backend = backends.load(self.backend)
         if not self.spiking:
-            potential, kept = backend.readout_forward(terms, self.neuron, self.precision)
-            return potential, *kept
-        fired, kept = backend.spiking_forward(terms, self.neuron, self.precision, self.recorded)
-        assert fired.potential is not None
-        return fired.value, fired.potential, *fired.storage, *kept
+            read = backend.readout_forward(terms, cell, self.precision)
+            state = _or_nothing(read.state, read.potential)
+            return read.potential, state, read.potential.new_empty(0), *read.kept
+        ran = backend.spiking_forward(terms, cell, self.precision, self.recorded)
+        fired, potential = ran.spikes, ran.spikes.potential
+        assert potential is not None
+        state, record = (_or_nothing(each, potential) for each in (ran.state, ran.record))
+        return fired.value, state, record, potential, *fired.storage, *ran.kept
 
     def backward(
-        self, grad: Tensor, needed: Sequence[bool], saved: Sequence[Tensor]
+        self, grad: backends.Upstream, needed: Sequence[bool], saved: Sequence[Tensor]
     ) -> list[Tensor]:
-        """Of every term the gradient of `value`, empty where it is not needed, and of its parameters."""
+        """Of every term the gradient of `value`, empty where it is not needed, and of its parameters.
+
+        Then those of the cell's tensors.
+        """
         n_flat = self.n_flat()
-        terms, out = self.terms(saved[:n_flat]), saved[n_flat:]
+        flat, out = saved[:n_flat], saved[n_flat:]
+        terms, cell = self.terms(flat), self.cell(flat)
         backend = backends.load(self.backend)
         if self.spiking:
-            value, potential, *storage = out[:FIRED]
+            value, _, _, potential, *storage = out[:FIRED]
             shape = *terms[0].spikes.shape[:2], terms[0].connection.n_out
             fired = spikes_of(shape, value, *storage, potential=potential)
-            gradients = backend.spiking_backward(
-                grad, terms, list(out[FIRED:]), fired, self.neuron, self.precision, needed
+            found = backend.spiking_backward(
+                grad, terms, list(out[FIRED:]), fired, cell, self.precision, needed
             )
         else:
-            gradients = backend.readout_backward(
-                grad, terms, list(out[1:]), self.neuron, self.precision, needed
-            )
-        return [tensor for value, parameter in gradients for tensor in (value, *parameter)]
+            kept = list(out[READ:])
+            found = backend.readout_backward(grad, terms, kept, cell, self.precision, needed)
+        gradients = [tensor for value, parameter in found.terms for tensor in (value, *parameter)]
+        for number, each in zip(cell.number, found.number, strict=True):
+            gradients.append((each if number.dim() else each.sum()).to(number.dtype))
+        gradients += found.weight
+        return gradients if found.state is None else [*gradients, found.state]
+
+
+def _or_nothing(state: Tensor | None, like: Tensor) -> Tensor:
+    return like.new_empty(0) if state is None else state
 
 
 class _Layer(torch.autograd.Function):
-    """Forward pass of a layer; the first output alone is differentiable."""
+    """Forward pass of a layer; the first outputs alone are differentiable."""
 
     @staticmethod
     def forward(call: _Call, *flat: Tensor) -> tuple[Tensor, ...]:
-        return call.forward(call.terms(flat))
+        return call.forward(call.terms(flat), call.cell(flat))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         call, *flat = inputs
         ctx.call = call
         ctx.set_materialize_grads(False)
-        ctx.mark_non_differentiable(*output[1:])
+        ctx.mark_non_differentiable(*output[FLOWING:])
         # A readout's own output is not needed, and is as large as the dense method's.
-        kept = output if call.spiking else (flat[0].new_empty(0), *output[1:])
-        ctx.save_for_backward(*flat, *kept)
+        nothing = flat[0].new_empty(0)
+        own = output[0] if call.spiking else nothing
+        ctx.save_for_backward(*flat, own, nothing, nothing, *output[FLOWING:])
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:  # pyright: ignore
+    def backward(  # pyright: ignore
+        ctx: Any,
+        grad: Tensor | None,
+        grad_state: Tensor | None,
+        grad_record: Tensor | None,
+        *_: Any,
+    ) -> tuple[Tensor | None, ...]:
         call, needs = ctx.call, ctx.needs_input_grad[1:]
         returned: list[Tensor | None] = [None] * (1 + len(needs))
-        if grad is None:
+        extra = [
+            None if each is None or not each.numel() else each.contiguous()
+            for each in (grad_state, grad_record)
+        ]
+        if grad is None and extra == [None, None]:
             return tuple(returned)
+        if grad is None:  # a loss on the last state or a record alone
+            grad = call.nothing_above(ctx.saved_tensors)
+        assert grad is not None
         at, places = 0, []  # of each gradient among the inputs
         for part in call.parts:
             own = at + STORED
             places += [at, *range(own, own + part.n_parameter)]
             at = own + part.n_parameter
+        places += range(at, len(needs))
         needed = tuple(needs[place] for place in places)
-        gradients = _LayerBackward.apply(call, needed, grad.contiguous(), *ctx.saved_tensors)
+        gradients = _LayerBackward.apply(
+            call, needed, grad.contiguous(), *extra, *ctx.saved_tensors
+        )
         for place, gradient in zip(places, gradients, strict=True):
             if needs[place]:
                 returned[1 + place] = gradient
@@ -241,13 +360,19 @@ class _LayerBackward(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        call: _Call, needed: Sequence[bool], grad: Tensor, *saved: Tensor
+        call: _Call,
+        needed: Sequence[bool],
+        grad: Tensor,
+        grad_state: Tensor | None,
+        grad_record: Tensor | None,
+        *saved: Tensor,
     ) -> tuple[Tensor, ...]:
         at, by_term = 0, []  # whether ε of each term is needed
         for part in call.parts:
             by_term.append(needed[at])
             at += 1 + part.n_parameter
-        return tuple(call.backward(grad, by_term, saved))
+        above = backends.Upstream(grad, grad_state, grad_record)
+        return tuple(call.backward(above, by_term, saved))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:

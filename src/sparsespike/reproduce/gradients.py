@@ -157,7 +157,7 @@ def _gradients(
     for layer in net:
         if isinstance(layer, Layer) and isinstance(layer.neuron, LIF):
             changed = {} if surrogate is None else {"surrogate": surrogate}
-            layer.neuron = dataclasses.replace(layer.neuron, b_th=b_th, **changed)
+            layer.neuron = layer.neuron.changed(b_th=b_th, **changed)
     with use_backend("cpu"):
         potential, hidden = net(spikes, return_spikes=True)
         logit = losses.logits(potential, recipe.reduce)

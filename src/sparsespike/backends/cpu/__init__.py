@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sparsespike.backends import Gradient
+from sparsespike.backends import Fired, Gradient, Gradients, Read, Upstream
 from sparsespike.backends.cpu import (
     adjoint,
     drive,
@@ -24,15 +24,15 @@ from sparsespike.backends.cpu import (
     readout,
     surrogate,
 )
+from sparsespike.backends.cpu.dynamics import readout_layer, spiking_layer
 from sparsespike.backends.cpu.lif import ZERO
 from sparsespike.backends.cpu.linear_form import LinearForm
 from sparsespike.backends.cpu.relays import count_backward, count_forward, max_pool, sum_pool
 from sparsespike.backends.cpu.simd import aligned
 from sparsespike.backends.cpu.sites import Layout, Sites, at_places, places, room
-from sparsespike.backends.cpu.terms import Inflow
 from sparsespike.backends.cpu.threads import ranges, run_all
-from sparsespike.backends.kernels import with_kernel
-from sparsespike.descriptions import LIF, Neuron, Precision, Readout, Term
+from sparsespike.backends.kernels import plain_neuron
+from sparsespike.descriptions import LIF, Cell, Dynamics, Precision, Readout, Term
 from sparsespike.spikes.spikes import Spikes
 
 __all__ = [
@@ -48,18 +48,20 @@ __all__ = [
 
 
 def spiking_forward(
-    terms: Sequence[Term], neuron: Neuron, precision: Precision, recorded: bool
-) -> tuple[Spikes, list[Tensor]]:
+    terms: Sequence[Term], cell: Cell, precision: Precision, recorded: bool
+) -> Fired:
     """One spiking layer; see `Backend`. The active set is listed in any case: the scan finds both at once."""
+    if isinstance(cell.neuron, Dynamics):
+        return spiking_layer.spiking_forward(terms, cell)
     dtype, n_out = form.numpy_dtype(terms[0].parameter[0]), terms[0].connection.n_out
-    constants = form.lif(with_kernel(neuron, LIF, "cpu"), dtype)
+    constants = form.lif(plain_neuron(cell, LIF, "cpu"), dtype)
     n_batch, steps, _ = terms[0].spikes.shape
     n_row = n_batch * steps
     out_offset, active_offset = np.empty(n_row + 1, np.int64), np.empty(n_row + 1, np.int64)
     out_offset[0] = active_offset[0] = 0
     driven = any(len(term.parameter) > 1 for term in terms) or bool(constants.floor < 0)
     layout = form.layout_of(terms)
-    inflows, kept = _inflows(terms, layout, dtype)
+    inflows, kept = form.inflows(terms, layout, dtype)
 
     def run(first: int, last: int) -> tuple[NDArray, ...]:
         state = aligned((form.n_places(layout, n_out, dtype),), dtype, -np.inf)
@@ -81,24 +83,28 @@ def spiking_forward(
     lists, potential, value = form.joined(
         run_all(run, parts), parts, steps, out_offset, active_offset
     )
-    return Spikes((n_batch, steps, n_out), lists, value, potential), kept
+    return Fired(Spikes((n_batch, steps, n_out), lists, value, potential), kept)
 
 
 def spiking_backward(
-    grad_value: Tensor,
+    grad: Upstream,
     terms: Sequence[Term],
     kept: list[Tensor],
     fired: Spikes,
-    neuron: Neuron,
+    cell: Cell,
     precision: Precision,
     needed: Sequence[bool],
-) -> list[Gradient]:
+) -> Gradients:
     """Sparse gradient of one spiking layer; see `Backend`. Each term has a walk, and forms, of its own."""
-    lif, layout = with_kernel(neuron, LIF, "cpu"), form.layout_of(terms)
-    return [
-        _spiking_gradient(grad_value, term, rows, fired, lif, layout, need_input)
-        for term, rows, need_input in zip(terms, kept, needed, strict=True)
-    ]
+    if isinstance(cell.neuron, Dynamics):
+        return spiking_layer.spiking_backward(grad, terms, kept, fired, cell, needed)
+    lif, layout = plain_neuron(cell, LIF, "cpu"), form.layout_of(terms)
+    return Gradients(
+        [
+            _spiking_gradient(grad.output, term, rows, fired, lif, layout, need_input)
+            for term, rows, need_input in zip(terms, kept, needed, strict=True)
+        ]
+    )
 
 
 def _spiking_gradient(
@@ -116,7 +122,7 @@ def _spiking_gradient(
     assert potential is not None
     dtype = form.numpy_dtype(parameter[0])
     neuron = form.lif(lif, dtype)
-    lists = _Walk(spikes, need_input)
+    lists = form.WalkLists(spikes, need_input)
     gathered = lists.gathered.numpy()
     wanted = len(gathered) > 0
     synapses = form.form_of(term.connection, layout, dtype)
@@ -204,16 +210,16 @@ def _spiking_gradient(
     return Gradient(lists.gathered, synapses.total(gradients, parameter))
 
 
-def readout_forward(
-    terms: Sequence[Term], neuron: Neuron, precision: Precision
-) -> tuple[Tensor, list[Tensor]]:
+def readout_forward(terms: Sequence[Term], cell: Cell, precision: Precision) -> Read:
     """One readout layer; see `Backend`."""
+    if isinstance(cell.neuron, Dynamics):
+        return readout_layer.readout_forward(terms, cell)
     dtype, n_out = form.numpy_dtype(terms[0].parameter[0]), terms[0].connection.n_out
-    alpha, gain = form.leak(with_kernel(neuron, Readout, "cpu"), dtype)
+    alpha, gain = form.leak(plain_neuron(cell, Readout, "cpu"), dtype)
     n_batch, steps, _ = terms[0].spikes.shape
     potential = np.empty((n_batch, steps, n_out), dtype)
     layout = form.layout_of(terms)
-    inflows, kept = _inflows(terms, layout, dtype)
+    inflows, kept = form.inflows(terms, layout, dtype)
 
     def run(first: int, last: int) -> None:
         state = aligned((form.n_places(layout, n_out, dtype),), dtype)
@@ -221,25 +227,29 @@ def readout_forward(
         readout.forward(inflows, alpha, gain, first, last, state, sites, potential)
 
     run_all(run, ranges(n_batch))
-    return torch.from_numpy(potential), kept
+    return Read(torch.from_numpy(potential), kept)
 
 
 def readout_backward(
-    grad_potential: Tensor,
+    grad: Upstream,
     terms: Sequence[Term],
     kept: list[Tensor],
-    neuron: Neuron,
+    cell: Cell,
     precision: Precision,
     needed: Sequence[bool],
-) -> list[Gradient]:
+) -> Gradients:
     """Gradient of one readout layer; see `Backend`."""
-    grad = grad_potential.detach().numpy()
-    alpha, gain = form.leak(with_kernel(neuron, Readout, "cpu"), grad.dtype)
+    if isinstance(cell.neuron, Dynamics):
+        return readout_layer.readout_backward(grad, terms, kept, cell, needed)
+    above = grad.output.detach().numpy()
+    alpha, gain = form.leak(plain_neuron(cell, Readout, "cpu"), above.dtype)
     layout = form.layout_of(terms)
-    return [
-        _readout_gradient(grad, term, rows, alpha, gain, layout, need_input)
-        for term, rows, need_input in zip(terms, kept, needed, strict=True)
-    ]
+    return Gradients(
+        [
+            _readout_gradient(above, term, rows, alpha, gain, layout, need_input)
+            for term, rows, need_input in zip(terms, kept, needed, strict=True)
+        ]
+    )
 
 
 def _readout_gradient(
@@ -252,7 +262,10 @@ def _readout_gradient(
     need_input: bool,
 ) -> Gradient:
     dtype = grad.dtype
-    synapses, lists = form.form_of(term.connection, layout, dtype), _Walk(term.spikes, need_input)
+    synapses, lists = (
+        form.form_of(term.connection, layout, dtype),
+        form.WalkLists(term.spikes, need_input),
+    )
     connection = synapses.kernel(rows, term.parameter)
 
     def run(first: int, last: int) -> Any:
@@ -276,40 +289,6 @@ def _readout_gradient(
     return Gradient(lists.gathered, synapses.total(found, term.parameter))
 
 
-def _inflows(
-    terms: Sequence[Term], layout: Layout | None, dtype: np.dtype
-) -> tuple[tuple[Inflow, ...], list[Tensor]]:
-    """The terms as a forward walk takes them, and the weights as events read them."""
-    forms = [form.form_of(term.connection, layout, dtype) for term in terms]
-    kept = [
-        synapses.fan_outs(term.parameter[0]) for term, synapses in zip(terms, forms, strict=True)
-    ]
-    return tuple(map(form.inflow, terms, forms, kept)), kept
-
-
 def _sites(layout: Layout | None, dtype: np.dtype, driven: bool) -> Sites | None:
     """Room for one thread's marks."""
     return None if layout is None else room(layout, dtype, driven)
-
-
-class _Walk:
-    """The input lists of a backward walk, and where it writes ε at the active inputs.
-
-    Attributes:
-        gathered: (n_active_in,), or (0,) where ε is not wanted.
-        arrays: unit, offset, active unit and active offset (the last (0,) where ε is not wanted).
-    """
-
-    def __init__(self, spikes: Spikes, need_input: bool) -> None:
-        self.gathered = spikes.value.new_empty(len(spikes.active_unit) if need_input else 0)
-        active = np.empty(0, np.uint32), np.empty(0, np.uint64)
-        if need_input and len(spikes.active_offset):
-            active = form.rows(spikes.active_unit, spikes.active_offset)
-        self.arrays = (*form.rows(spikes.unit, spikes.offset), *active)
-        self._most = None if spikes.graded else spikes.shape[2]
-
-    def most_events(self) -> int:
-        """No row has more; of plain spikes, one per unit."""
-        if self._most is None:
-            self._most = int(np.diff(self.arrays[1]).max(initial=0))
-        return self._most

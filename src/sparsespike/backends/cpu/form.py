@@ -21,6 +21,7 @@ from sparsespike.backends.cpu.terms import Inflow
 from sparsespike.backends.kernels import with_kernel
 from sparsespike.descriptions import LIF, Connection, Conv, Linear, Readout, SparseLinear, Term
 from sparsespike.spikes.lists import Lists, check_ends
+from sparsespike.spikes.spikes import Spikes
 
 Form = LinearForm | ConvForm | SparseForm
 
@@ -59,12 +60,18 @@ def layout_of(terms: Sequence[Term]) -> Layout | None:
 
     Side by side is a row of sites if there are sparse synapses, which reach some of them alone.
     """
-    for term in terms:
-        if isinstance(term.connection, Conv):
-            channels, height, width = term.connection.out_shape
+    connections = [term.connection for term in terms]
+    return layout_for(connections, connections[0].n_out, numpy_dtype(terms[0].parameter[0]))
+
+
+def layout_for(connections: Sequence[Connection], n_out: int, dtype: np.dtype) -> Layout | None:
+    """The same, of the connections into a layer."""
+    for connection in connections:
+        if isinstance(connection, Conv):
+            channels, height, width = connection.out_shape
             return Layout(height * width, channels)
-    if any(isinstance(term.connection, SparseLinear) for term in terms):
-        return row(terms[0].connection.n_out, numpy_dtype(terms[0].parameter[0]))
+    if any(isinstance(connection, SparseLinear) for connection in connections):
+        return row(n_out, dtype)
     return None
 
 
@@ -77,6 +84,40 @@ def inflow(term: Term, form: Form, fan_out: Tensor) -> Inflow:
     """A term, from what `fan_outs` made of its weight."""
     spikes = term.spikes
     return Inflow(form.kernel(fan_out, term.parameter), *rows(spikes.unit, spikes.offset))
+
+
+def inflows(
+    terms: Sequence[Term], layout: Layout | None, dtype: np.dtype
+) -> tuple[tuple[Inflow, ...], list[Tensor]]:
+    """The terms as a forward walk takes them, and the weights as events read them."""
+    forms = [form_of(term.connection, layout, dtype) for term in terms]
+    kept = [
+        synapses.fan_outs(term.parameter[0]) for term, synapses in zip(terms, forms, strict=True)
+    ]
+    return tuple(map(inflow, terms, forms, kept)), kept
+
+
+class WalkLists:
+    """The input lists of a backward walk, and where it writes ε at the active inputs.
+
+    Attributes:
+        gathered: (n_active_in,), or (0,) where ε is not wanted.
+        arrays: unit, offset, active unit and active offset (the last (0,) where ε is not wanted).
+    """
+
+    def __init__(self, spikes: Spikes, need_input: bool) -> None:
+        self.gathered = spikes.value.new_empty(len(spikes.active_unit) if need_input else 0)
+        active = np.empty(0, np.uint32), np.empty(0, np.uint64)
+        if need_input and len(spikes.active_offset):
+            active = rows(spikes.active_unit, spikes.active_offset)
+        self.arrays = (*rows(spikes.unit, spikes.offset), *active)
+        self._most = None if spikes.graded else spikes.shape[2]
+
+    def most_events(self) -> int:
+        """No row has more; of plain spikes, one per unit."""
+        if self._most is None:
+            self._most = int(np.diff(self.arrays[1]).max(initial=0))
+        return self._most
 
 
 def joined(

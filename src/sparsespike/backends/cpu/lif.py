@@ -70,7 +70,7 @@ def _list(word, at, neuron, state, scale, unit, n_spikes, active_unit, potential
 
 
 @compiled
-def _scan(state, level, size, shift, mark, found):
+def scan(state, level, size, shift, mark, found):
     """Finds the neurons above `level` at the marked sites, which alone stay marked; how many."""
     width, n = lanes(state), np.uint64(0)
     for g in range(np.uint64(len(mark))):
@@ -103,7 +103,7 @@ def _scan(state, level, size, shift, mark, found):
 
 
 @compiled
-def _sort(n, channels, shift, found, due, count):
+def sort(n, channels, shift, found, due, count):
     """The first n neurons found, by channel and then by site, which is their order in the layer."""
     mask = np.uint32((ONE << shift) - ONE)
     for k in range(n):
@@ -178,11 +178,11 @@ def _fire(
         if sites.whole:
             touch_all(sites)
         size, shift = sites.size, sites.shift
-        n = _scan(state, neuron.floor * factor, size, shift, sites.mark, sites.found)
+        n = scan(state, neuron.floor * factor, size, shift, sites.mark, sites.found)
         due = sites.found
         if not sites.in_a_row:  # else they are found in their order
             due = sites.due
-            _sort(n, sites.channels, shift, sites.found, due, sites.count)
+            sort(n, sites.channels, shift, sites.found, due, sites.count)
         n_spikes, n_active = _list_due(
             due,
             n,

@@ -128,6 +128,16 @@ def plus(typingctx, a, b):
 
 
 @intrinsic
+def minus(typingctx, a, b):
+    """a - b."""
+
+    def codegen(context, builder, signature, args):
+        return builder.fsub(*args, flags=FAST)
+
+    return a(a, b), codegen
+
+
+@intrinsic
 def times(typingctx, a, b):
     """a * b."""
 

@@ -20,6 +20,7 @@ from sparsespike.descriptions import (
     LIF,
     SIGMOID,
     TRIANGLE,
+    Dynamics,
 )
 
 
@@ -36,7 +37,7 @@ def kernel(
     """
     shape = neuron.shape
     if shape is None:
-        own = own_slope(neuron, potential)
+        own = own_slope(neuron.slope, potential - neuron.v_th)
         arrays = own.numpy() if need_slope else None, (grad * own).numpy()
         return lambda start, stop: arrays
     v, upstream = potential.numpy(), grad.detach().numpy()
@@ -49,6 +50,28 @@ def kernel(
         return slope, coefficient
 
     return of_range
+
+
+def slopes(neuron: Dynamics, distance: Tensor, ones: Tensor) -> NDArray:
+    """(n_active,) g at these distances from the threshold; `ones` are as many."""
+    if neuron.shape is None:
+        return own_slope(neuron.slope, distance).numpy()
+    d, kind = distance.numpy(), neuron.shape
+    slope = np.empty_like(d)
+    as_d = d.dtype.type
+    coefficients(
+        kind.kind,
+        as_d(kind.scale),
+        as_d(kind.peak),
+        as_d(0),
+        d,
+        ones.numpy(),
+        None,
+        slope,
+        0,
+        len(d),
+    )
+    return slope
 
 
 @compiled(error_model="numpy")

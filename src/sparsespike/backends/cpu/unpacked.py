@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from sparsespike.backends import Gradient
+from sparsespike.backends import Fired, Gradient, Gradients, Upstream
 from sparsespike.backends.cpu import adjoint, drive, form, surrogate, unpacked_walk
 from sparsespike.backends.cpu.simd import aligned, padded
 from sparsespike.backends.cpu.terms import Inflow
 from sparsespike.backends.cpu.threads import ranges, run_all
 from sparsespike.backends.cpu.unpacked_walk import Rows
-from sparsespike.backends.kernels import with_kernel
-from sparsespike.descriptions import LIF, Conv, Linear, Neuron, Precision, Term
+from sparsespike.backends.kernels import plain_neuron
+from sparsespike.descriptions import LIF, Cell, Conv, Linear, Precision, Term
 from sparsespike.spikes.spikes import Spikes
 
 CHUNK = (
@@ -50,8 +50,8 @@ def refusal(terms: Sequence[Term]) -> str:
 
 
 def spiking_forward(
-    terms: Sequence[Term], neuron: Neuron, precision: Precision, recorded: bool
-) -> tuple[Spikes, list[Tensor]]:
+    terms: Sequence[Term], cell: Cell, precision: Precision, recorded: bool
+) -> Fired:
     """One spiking layer; see `Backend`. Nothing is kept: a tensor of no entries for each term.
 
     Raises:
@@ -59,7 +59,7 @@ def spiking_forward(
     """
     _check(terms)
     dtype, n_out = form.numpy_dtype(terms[0].parameter[0]), terms[0].connection.n_out
-    constants = form.lif(with_kernel(neuron, LIF, "cpu"), dtype)
+    constants = form.lif(plain_neuron(cell, LIF, "cpu"), dtype)
     n_batch, steps, _ = terms[0].spikes.shape
     n_row = n_batch * steps
     out_offset, active_offset = np.empty(n_row + 1, np.int64), np.empty(n_row + 1, np.int64)
@@ -90,29 +90,29 @@ def spiking_forward(
             parts += chunk.parts()
     lists, potential, value = form.joined(found, parts, steps, out_offset, active_offset)
     kept = [term.parameter[0].new_empty(0) for term in terms]
-    return Spikes((n_batch, steps, n_out), lists, value, potential), kept
+    return Fired(Spikes((n_batch, steps, n_out), lists, value, potential), kept)
 
 
 def spiking_backward(
-    grad_value: Tensor,
+    grad: Upstream,
     terms: Sequence[Term],
     kept: list[Tensor],
     fired: Spikes,
-    neuron: Neuron,
+    cell: Cell,
     precision: Precision,
     needed: Sequence[bool],
-) -> list[Gradient]:
+) -> Gradients:
     """Sparse gradient of one spiking layer; see `Backend`. What a forward pass kept is not needed.
 
     Raises:
         ValueError: if the layer has no dense form.
     """
     _check(terms)
-    lif, dtype = with_kernel(neuron, LIF, "cpu"), form.numpy_dtype(terms[0].parameter[0])
+    lif, dtype = plain_neuron(cell, LIF, "cpu"), form.numpy_dtype(terms[0].parameter[0])
     n_batch, steps, n_out = fired.shape
     assert fired.potential is not None
     constants, potential = form.lif(lif, dtype), fired.potential.numpy()
-    slope_of = surrogate.kernel(lif, fired.potential, grad_value, constants.attached)
+    slope_of = surrogate.kernel(lif, fired.potential, grad.output, constants.attached)
     own = form.rows(fired.unit, fired.offset)
     active = form.rows(fired.active_unit, fired.active_offset)
     events = _events(n_batch * steps)
@@ -155,7 +155,7 @@ def spiking_backward(
             run_all(run, chunk.parts())
             for term, epsilon, sums in zip(terms, gathered, total, strict=True):
                 chunk.add_gradients(term, delta, epsilon, sums)
-    return [Gradient(*both) for both in zip(gathered, total, strict=True)]
+    return Gradients([Gradient(*both) for both in zip(gathered, total, strict=True)])
 
 
 @dataclass(frozen=True)

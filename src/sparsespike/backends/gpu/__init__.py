@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from sparsespike.backends import Gradient
+from sparsespike.backends import Fired, Gradient, Gradients, Read, Upstream
 from sparsespike.backends.gpu import batches, count, lif, plan, pool, readout, surrogate
 from sparsespike.backends.gpu.conv import ConvSynapses
 from sparsespike.backends.gpu.launch import on_device
@@ -23,12 +23,12 @@ from sparsespike.backends.gpu.listing import Listing
 from sparsespike.backends.gpu.precision import Products, products
 from sparsespike.backends.gpu.sparse import SparseSynapses
 from sparsespike.backends.gpu.synapses import LinearSynapses
-from sparsespike.backends.kernels import with_kernel
+from sparsespike.backends.kernels import plain_neuron, with_kernel
 from sparsespike.descriptions import (
     LIF,
+    Cell,
     Conv,
     Linear,
-    Neuron,
     Precision,
     Readout,
     SparseLinear,
@@ -44,10 +44,10 @@ Synapses = LinearSynapses | ConvSynapses | SparseSynapses
 
 
 def spiking_forward(
-    terms: Sequence[Term], neuron: Neuron, precision: Precision, recorded: bool
-) -> tuple[Spikes, list[Tensor]]:
+    terms: Sequence[Term], cell: Cell, precision: Precision, recorded: bool
+) -> Fired:
     """One spiking layer; see `Backend`. Unless `recorded`, `value` and `potential` come empty."""
-    known, like = with_kernel(neuron, LIF, "gpu"), terms[0].parameter[0].detach()
+    known, like = plain_neuron(cell, LIF, "gpu"), terms[0].parameter[0].detach()
     shape = *terms[0].spikes.shape[:2], terms[0].connection.n_out
     word = terms[0].spikes.words.word.new_empty((shape[0], n_words(shape[1]), shape[2]))
     active, kept, fired = torch.empty_like(word), None, []
@@ -71,7 +71,7 @@ def spiking_forward(
                 )
             fired.append(listing.lists(*counts))
         assert kept is not None
-        return Spikes(shape, *batches.joined(word, active, fired)), kept
+        return Fired(Spikes(shape, *batches.joined(word, active, fired)), kept)
 
 
 def _fire(
@@ -119,22 +119,22 @@ def _fire(
 
 
 def spiking_backward(
-    grad_value: Tensor,
+    grad: Upstream,
     terms: Sequence[Term],
     kept: list[Tensor],
     fired: Spikes,
-    neuron: Neuron,
+    cell: Cell,
     precision: Precision,
     needed: Sequence[bool],
-) -> list[Gradient]:
+) -> Gradients:
     """Sparse gradient of one spiking layer; see `Backend`."""
-    known, potential, own = with_kernel(neuron, LIF, "gpu"), fired.potential, fired.words
+    known, potential, own = plain_neuron(cell, LIF, "gpu"), fired.potential, fired.words
     assert potential is not None
     attached = known.attached
     _, n_word, n_out = own.word.shape
-    with on_device(grad_value):
+    with on_device(grad.output):
         constants = lif.constants(known, potential.dtype, potential.device)
-        slope, coefficient = surrogate.coefficients(known, potential, grad_value, attached)
+        slope, coefficient = surrogate.coefficients(known, potential, grad.output, attached)
         total = batches.Sum(len(terms))
 
         def send_back(first: int, words: int, state: Tensor, delta: Tensor) -> None:
@@ -163,14 +163,12 @@ def spiking_backward(
         for sample, n in batches.parts(terms):
             part = batches.cut(terms, sample, n, needed)
             total.add(_backward(_synapses(part, precision, kept), needed, send_back))
-        return total.gradients()
+        return Gradients(total.gradients())
 
 
-def readout_forward(
-    terms: Sequence[Term], neuron: Neuron, precision: Precision
-) -> tuple[Tensor, list[Tensor]]:
+def readout_forward(terms: Sequence[Term], cell: Cell, precision: Precision) -> Read:
     """One readout layer; see `Backend`."""
-    known, like = with_kernel(neuron, Readout, "gpu"), terms[0].parameter[0].detach()
+    known, like = plain_neuron(cell, Readout, "gpu"), terms[0].parameter[0].detach()
     n_batch, n_step, _ = terms[0].spikes.shape
     n_out = terms[0].connection.n_out
     potential = like.new_empty((n_batch, n_step, n_out))
@@ -194,26 +192,27 @@ def readout_forward(
 
         synapses = _synapses(terms, precision)
         _forward(synapses, integrate)
-    return potential, _planes(synapses)
+    return Read(potential, _planes(synapses))
 
 
 def readout_backward(
-    grad_potential: Tensor,
+    grad: Upstream,
     terms: Sequence[Term],
     kept: list[Tensor],
-    neuron: Neuron,
+    cell: Cell,
     precision: Precision,
     needed: Sequence[bool],
-) -> list[Gradient]:
+) -> Gradients:
     """Gradient of one readout layer; see `Backend`."""
-    known = with_kernel(neuron, Readout, "gpu")
-    n_batch, n_step, n_out = grad_potential.shape
-    with on_device(grad_potential):
-        constants = readout.constants(known, grad_potential.dtype, grad_potential.device)
+    known = plain_neuron(cell, Readout, "gpu")
+    above = grad.output
+    n_batch, n_step, n_out = above.shape
+    with on_device(above):
+        constants = readout.constants(known, above.dtype, above.device)
 
         def integrate_back(first: int, words: int, state: Tensor, delta: Tensor) -> None:
             readout.integrate_back[(n_batch, n_blocks(n_out))](
-                grad_potential,
+                above,
                 state,
                 constants,
                 delta,
@@ -226,7 +225,7 @@ def readout_backward(
                 enable_fp_fusion=False,
             )
 
-        return _backward(_synapses(terms, precision, kept), needed, integrate_back)
+        return Gradients(_backward(_synapses(terms, precision, kept), needed, integrate_back))
 
 
 def count_forward(spikes: Spikes) -> Tensor:

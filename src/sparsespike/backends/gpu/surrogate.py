@@ -34,7 +34,7 @@ def coefficients(
     """
     shape = neuron.shape
     if shape is None:
-        slope = own_slope(neuron, potential)
+        slope = own_slope(neuron.slope, potential - neuron.v_th)
         return slope, grad * slope
     coefficient = torch.empty_like(potential)
     slope = torch.empty_like(potential) if need_slope else potential.new_empty(0)

@@ -1,15 +1,10 @@
-"""What a backend is told of a layer: plain descriptions, never modules.
-
-Connections and neurons describe themselves anew at every call, so that a layer is what its modules are
-now. A description is frozen: the backward pass works from what the forward pass was told.
-"""
+"""What a backend is told of connections, and of the spikes that go through them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,26 +13,6 @@ from torch.nn import functional
 from sparsespike.spikes.spikes import Spikes
 
 Precision = Literal["full", "tf32", "bfloat16", "float16"]
-Reset = Literal["subtract", "zero", "none"]
-
-FAST_SIGMOID, TRIANGLE, BOXCAR, ATAN, SIGMOID, GAUSSIAN = range(6)
-
-
-class Shape(NamedTuple):
-    """A surrogate as kernels take it: g(V) = peak * shape(|V - v_th| / scale).
-
-    Attributes:
-        kind: which shape.
-        scale: unit of its argument, in units of potential.
-        peak: its value at the threshold.
-    """
-
-    kind: int
-    scale: float
-    peak: float
-
-
-# ---- connections ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -288,79 +263,3 @@ class Term(NamedTuple):
 # A tensor of another class has memory of its own making, or none.
 PLAIN = frozenset({Tensor, nn.Parameter, nn.Buffer})
 NAMES = "weight", "bias"
-
-
-# ---- neurons -------------------------------------------------------------------------------------
-
-
-class Equations(Protocol):
-    """One unit's dynamics in plain PyTorch: all that the oracle needs of a neuron."""
-
-    def initial(self, like: Tensor) -> Any:
-        """State at step 0, of tensors of the shape of `like`; a spiking neuron's begins with V, S."""
-        ...
-
-    def step(self, state: Any, current: Tensor) -> Any:
-        """State one step later, under the input current of this step; any shape."""
-        ...
-
-
-@dataclass(frozen=True)
-class LIF:
-    """The numbers of a leaky integrate-and-fire neuron; `neurons.LIF` says what they mean.
-
-    Attributes:
-        alpha: leak factor of one step, in [0, 1].
-        v_th: threshold.
-        v_reset: potential after a spike.
-        v_rest: resting potential.
-        b_th: half-width of the active band.
-        reset: "subtract", "zero" or "none".
-        detach_reset: whether the reset counts as a constant in the gradient.
-        shape: of the surrogate, None for one that kernels do not know.
-        slope: g at V - v_th.
-    """
-
-    alpha: float
-    v_th: float
-    v_reset: float
-    v_rest: float
-    b_th: float
-    reset: Reset
-    detach_reset: bool
-    shape: Shape | None
-    slope: Callable[[Tensor], Tensor] = field(compare=False, repr=False)
-
-    @property
-    def attached(self) -> bool:
-        """Whether there is a reset, and a gradient goes through it."""
-        return not self.detach_reset and self.reset != "none"
-
-
-@dataclass(frozen=True)
-class Readout:
-    """The numbers of a leaky integrator; `neurons.Readout` says what they mean.
-
-    Attributes:
-        alpha: leak factor of one step, in [0, 1).
-    """
-
-    alpha: float
-
-
-@dataclass(frozen=True)
-class Own:
-    """A neuron whose equations no kernel knows.
-
-    Attributes:
-        name: of its class.
-        equations: its equations.
-        spiking: whether its output is spikes, else a potential.
-    """
-
-    name: str
-    equations: Equations
-    spiking: bool
-
-
-Neuron = LIF | Readout | Own

@@ -1,0 +1,337 @@
+"""The walk of a layer back over time (`docs/method.md`).
+
+δ[t] = b_S . λ[t+1]            goes to ∇W and, through the weights, to ε of the inputs
+c[t] = g (ε[t] + <R, δ[t]> + kick . λ[t+1])       at active entries; R: recurrent weights
+λ[t] = A_S^T λ[t+1] + w c[t]
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numba.extending import overload
+from numpy.typing import NDArray
+
+from sparsespike.backends.cpu.dynamics.advance import dot
+from sparsespike.backends.cpu.simd import lanes, load, plus, store, times
+from sparsespike.backends.cpu.verbs import INLINE, accumulate, gather
+from sparsespike.compiling.compiled import compiled
+
+
+class Own(NamedTuple):
+    """The layer's own lists, and what is known at its entries.
+
+    Attributes:
+        unit, offset: its spikes.
+        place: (n_spikes,) where they are in the state.
+        active_unit, active_offset: its active entries.
+        active_place: (n_active,) where they are.
+        value: (n_active,) S.
+        slope: (n_active,) g; (0,) where c is known.
+        kick: (n_active * k), or (0,) (`spiking.Found`).
+        learned: (n_active * P), ∂d/∂p.
+        coefficient: (n_active,), ε; c when the walk has passed.
+    """
+
+    unit: NDArray
+    offset: NDArray
+    place: NDArray
+    active_unit: NDArray
+    active_offset: NDArray
+    active_place: NDArray
+    value: NDArray
+    slope: NDArray
+    kick: NDArray
+    learned: NDArray
+    coefficient: NDArray
+
+
+class BackRoom(NamedTuple):
+    """What a walk back writes to on its way, of one thread.
+
+    Attributes:
+        adjoint: (k * n), λ.
+        delta: (n), δ.
+        extra: (n_out, k + 1), of the neurons that spiked.
+        sent: (n_active,), <R, δ> there.
+        everyone: (n_out,), 0, 1, ...
+        place: (n_out,) of each neuron.
+        fired, fired_place: (n_out,), who spiked in the step before the first.
+        brought: (n_out,), <R, δ> of each.
+    """
+
+    adjoint: NDArray
+    delta: NDArray
+    extra: NDArray
+    sent: NDArray
+    everyone: NDArray
+    place: NDArray
+    fired: NDArray
+    fired_place: NDArray
+    brought: NDArray
+
+
+class Seam(NamedTuple):
+    """What goes over the ends of a walk.
+
+    Attributes:
+        later: (B, n_kept, n), ∂L/∂ of the states after the last step; or (0, 0, 0).
+        trace: (B, P * k * n), the eligibilities then; or (0, 0).
+        before: (B, n_kept, n), of lag 0: the states that the walk began with; or (0, 0, 0).
+        earlier: (B, n_kept, n), written: ∂L/∂ of the states that the walk began with; or (0, 0, 0).
+    """
+
+    later: NDArray
+    trace: NDArray
+    before: NDArray
+    earlier: NDArray
+
+
+@compiled(borrows=True)
+def backward(
+    connection,
+    gradient,
+    recurrent,
+    recurrent_gradient,
+    unit,
+    events,
+    offset,
+    in_unit,
+    in_offset,
+    steps,
+    first,
+    last,
+    room,
+    own,
+    seam,
+    watch,
+    gathered,
+    number,
+):
+    """Walks samples first:last backwards.
+
+    Args:
+        connection: kernel form of the connection where ε is gathered, else None.
+        gradient: form of the connection, added to: ∇W (and ∇bias) of this range.
+        recurrent: kernel form of the connection from the layer to itself, or None; also where c is known.
+        recurrent_gradient: its form, added to; or None.
+        unit: kernel form of the neuron.
+        events: (n_events,) input units.
+        offset: (B*T + 1,) bounds of the rows in `events`.
+        in_unit: (n_active_in,) active input units.
+        in_offset: (B*T + 1,) bounds of their rows; (0,) where ε is not wanted.
+        steps: T.
+        first: first sample.
+        last: one past the last sample.
+        room: scratch.
+        own: the layer's lists.
+        seam: what goes over the ends.
+        watch: neurons whose potential was kept, with ∂L/∂ of it.
+        gathered: (n_active_in,) zeros, written: ε at the active inputs.
+        number: (P * n), added to: the gradient of the learned numbers.
+    """
+    adjoint, delta, extra, sent = room.adjoint, room.delta, room.extra, room.sent
+    k, n, n_learned = len(unit.states), unit.n, unit.learned.number
+    kicked = len(own.slope) > 0 and unit.kicked
+    one = unit.floor / unit.floor
+    for sample in range(first, last):
+        live = len(seam.later) > 0
+        for i in range(k):
+            for j in range(n):
+                adjoint[i * n + j] = seam.later[sample, i, j] if live else 0
+        if live and len(seam.trace) > 0:
+            for m in range(n_learned):
+                for i in range(k):
+                    for j in range(n):
+                        number[m * n + j] += (
+                            adjoint[i * n + j] * seam.trace[sample, (m * k + i) * n + j]
+                        )
+        if live and unit.lag == 0 and len(own.slope) > 0:  # the last spikes went over as well
+            row = (sample + 1) * steps - 1
+            for e in range(own.active_offset[row], own.active_offset[row + 1]):
+                own.coefficient[e] += seam.later[sample, k, own.active_place[e]]
+        for step in range(steps - 1, -1, -1):
+            row = sample * steps + step
+            start, stop = own.active_offset[row], own.active_offset[row + 1]
+            # Of lag 0 what follows the last step is the next walk's.
+            if live and (unit.lag == 1 or step < steps - 1):
+                spikes, to = own.offset[row], own.offset[row + 1]
+                if kicked:
+                    for e in range(start, stop):
+                        own.coefficient[e] += _kick(unit, own, adjoint, e)
+                sent_back(unit, own.place, spikes, to, adjoint, delta, extra)
+                in_row = row + 1 - unit.lag
+                accumulate(gradient, delta, events, None, offset[in_row], offset[in_row + 1], one)
+                if connection is not None:
+                    begin, end = in_offset[in_row], in_offset[in_row + 1]
+                    gather(connection, delta, in_unit, begin, end, one, gathered)
+                if recurrent is not None:
+                    gather(recurrent, delta, own.active_unit, start, stop, one, sent)
+                    accumulate(recurrent_gradient, delta, own.unit, None, spikes, to, one)
+                    for e in range(start, stop):
+                        own.coefficient[e] += sent[e]
+            if start < stop:
+                live = True
+                for e in range(start, stop):
+                    if len(own.slope) > 0:
+                        own.coefficient[e] *= own.slope[e]
+                    c, place = own.coefficient[e], np.intp(own.active_place[e])
+                    for i in range(k):
+                        adjoint[i * n + place] += unit.w[i * n + place] * c
+                    for m in range(n_learned):
+                        number[m * n + place] += c * own.learned[e * n_learned + m]
+            for q in range(len(watch.place)):
+                live, place = True, np.intp(watch.place[q])
+                at = row * len(watch.place) + q
+                for i in range(k):
+                    adjoint[i * n + place] += unit.w[i * n + place] * watch.potential[at]
+                for m in range(n_learned):
+                    slope = watch.slope[at * n_learned + m]
+                    number[m * n + place] += watch.potential[at] * slope
+        if unit.lag == 0 and live:
+            _to_first_input(
+                connection, gradient, recurrent, recurrent_gradient, unit, events, offset, in_unit,
+                in_offset, sample, sample * steps, room, seam, gathered,
+            )  # fmt: skip
+        if len(seam.earlier) > 0:
+            for i in range(k):
+                for j in range(n):
+                    seam.earlier[sample, i, j] = adjoint[i * n + j]
+
+
+@njit(**INLINE)
+def _kick(unit, own, adjoint, e):
+    """kick . λ[t+1] of an active entry."""
+    k, n, place = len(unit.states), unit.n, np.intp(own.active_place[e])
+    total = unit.floor - unit.floor
+    for i in range(k):
+        amount = unit.kick[i * n + place]
+        if len(own.kick) > 0:
+            amount += own.kick[e * k + i]
+        if len(unit.product) > 0:
+            amount -= unit.product[i * n + place] * own.value[e]
+        total += amount * adjoint[i * n + place]
+    return total
+
+
+@njit(**INLINE)
+def sent_back(unit, place, start, stop, adjoint, delta, extra):
+    """δ <- b_S . λ and λ <- A_S^T λ, where the neurons at place[start:stop] spiked."""
+    k, n = len(unit.states), unit.n
+    if len(unit.change) > 0:
+        for e in range(start, stop):
+            at = np.intp(place[e])
+            for j in range(k):
+                amount = unit.change[j * n + at] * adjoint[at]
+                for i in range(1, k):
+                    amount += unit.change[(i * k + j) * n + at] * adjoint[i * n + at]
+                extra[e - start, j] = amount
+    if len(unit.swallowed) > 0:
+        for e in range(start, stop):
+            at = np.intp(place[e])
+            amount = unit.swallowed[at] * adjoint[at]
+            for i in range(1, k):
+                amount += unit.swallowed[i * n + at] * adjoint[i * n + at]
+            extra[e - start, k] = amount
+    for at in range(0, n, lanes(adjoint)):
+        store(delta, at, dot(unit.b, 0, unit.states, adjoint, 0, n, at))
+        turn(unit.states, unit, adjoint, at)
+    for e in range(start, stop):
+        at = np.intp(place[e])
+        if len(unit.change) > 0:
+            for j in range(k):
+                adjoint[j * n + at] += extra[e - start, j]
+        if len(unit.swallowed) > 0:
+            delta[at] += extra[e - start, k]
+
+
+def turn(rows, unit, adjoint, at):
+    """adjoint <- A^T adjoint, one block; no row is written before all are computed."""
+    raise NotImplementedError
+
+
+def column(matrix, j, k, states, vector, n, at):
+    """The block at `at` of the sum over i of matrix[(i k + j) n] * vector[i n]."""
+    raise NotImplementedError
+
+
+@overload(column, jit_options=INLINE)
+def _column(matrix, j, k, states, vector, n, at):
+    def one(matrix, j, k, states, vector, n, at):
+        i = states[0]
+        return times(load(matrix, (i * k + j) * n + at), load(vector, i * n + at))
+
+    def several(matrix, j, k, states, vector, n, at):
+        i = states[0]
+        first = times(load(matrix, (i * k + j) * n + at), load(vector, i * n + at))
+        return plus(first, column(matrix, j, k, states[1:], vector, n, at))
+
+    return one if len(states) == 1 else several
+
+
+@overload(turn, jit_options=INLINE)
+def _turn(rows, unit, adjoint, at):
+    def one(rows, unit, adjoint, at):
+        j, k, n = rows[0], len(unit.states), unit.n
+        store(adjoint, j * n + at, column(unit.A, j, k, unit.states, adjoint, n, at))
+
+    def several(rows, unit, adjoint, at):
+        j, k, n = rows[0], len(unit.states), unit.n
+        row = column(unit.A, j, k, unit.states, adjoint, n, at)
+        turn(rows[1:], unit, adjoint, at)
+        store(adjoint, j * n + at, row)
+
+    return one if len(rows) == 1 else several
+
+
+@njit(**INLINE)
+def _to_first_input(
+    connection,
+    gradient,
+    recurrent,
+    recurrent_gradient,
+    unit,
+    events,
+    offset,
+    in_unit,
+    in_offset,
+    sample,
+    row,
+    room,
+    seam,
+    gathered,
+):
+    """Of lag 0, what the step before the first sends: to the input of the first, and to the state given."""
+    k, n = len(unit.states), unit.n
+    adjoint, delta = room.adjoint, room.delta
+    one, n_fired = unit.floor / unit.floor, 0
+    resumed = len(seam.before) > 0
+    if resumed:
+        for u in range(len(room.place)):
+            j = np.intp(room.place[u])
+            total = one - one  # the derivative by S of the step before, through the neuron itself
+            for i in range(k):
+                amount = unit.kick[i * n + j]
+                if len(unit.product) > 0:
+                    amount -= unit.product[i * n + j] * seam.before[sample, k, j]
+                if unit.attached and len(unit.change) > 0:
+                    for c in range(k):
+                        amount += unit.change[(i * k + c) * n + j] * seam.before[sample, c, j]
+                total += amount * adjoint[i * n + j]
+            seam.earlier[sample, k, j] = total
+            if seam.before[sample, k, j] > 0:
+                room.fired[n_fired] = u
+                room.fired_place[n_fired] = j
+                n_fired += 1
+    sent_back(unit, room.fired_place, 0, n_fired, adjoint, delta, room.extra)
+    accumulate(gradient, delta, events, None, offset[row], offset[row + 1], one)
+    if connection is not None:
+        gather(connection, delta, in_unit, in_offset[row], in_offset[row + 1], one, gathered)
+    if recurrent is not None:
+        accumulate(recurrent_gradient, delta, room.fired, None, 0, n_fired, one)
+        if resumed:
+            gather(recurrent, delta, room.everyone, 0, len(room.everyone), one, room.brought)
+            for u in range(len(room.place)):
+                seam.earlier[sample, k, np.intp(room.place[u])] += room.brought[u]

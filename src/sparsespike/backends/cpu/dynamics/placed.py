@@ -1,0 +1,77 @@
+"""Where the neurons of a layer lie, and their numbers there, as all its walks take them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sparsespike.backends.cpu import form
+from sparsespike.backends.cpu.dynamics.unit import Unit, unit_of
+from sparsespike.backends.cpu.simd import aligned
+from sparsespike.backends.cpu.sites import Layout, places, room
+from sparsespike.descriptions import Cell, Term
+
+
+class Placed:
+    """Where a layer's neurons lie, and their numbers as kernels take them.
+
+    Attributes:
+        layout: by sites, or None: side by side.
+        place: (n_out,) of each neuron.
+        n: entries of a row.
+        unit: the numbers.
+    """
+
+    def __init__(self, terms: Sequence[Term], cell: Cell) -> None:
+        like = terms[0].parameter[0].detach()
+        self.dtype, self.n_out = form.numpy_dtype(like), terms[0].connection.n_out
+        connections = [term.connection for term in terms]
+        if cell.recurrent is not None:
+            connections.append(cell.recurrent)
+        self.layout: Layout | None = form.layout_for(connections, self.n_out, self.dtype)
+        self.n = form.n_places(self.layout, self.n_out, self.dtype)
+        whole = np.arange(self.n_out, dtype=np.uint32)
+        self.place = whole if self.layout is None else places(self.layout, self.dtype)[: self.n_out]
+        self.unit: Unit = unit_of(cell, self.n_out, like, self.n, self.place)
+
+    def sites(self) -> Any:
+        """Room for one thread's marks."""
+        return None if self.layout is None else room(self.layout, self.dtype, True)
+
+    def placed(self, tensor: Tensor) -> NDArray:
+        """(B, m, n_out) -> (B, m, n)."""
+        found = np.zeros((*tensor.shape[:2], self.n), self.dtype)
+        found[:, :, self.place] = tensor.detach().numpy()
+        return found
+
+    def seam(self, cell: Cell, n_batch: int, n_kept: int) -> tuple[NDArray, NDArray, NDArray]:
+        """The states to start from, and room for those at the end and the eligibilities then; empty if none.
+
+        Raises:
+            ValueError: if the states are those of another neuron.
+        """
+        nothing = np.zeros((0, 0, 0), self.dtype)
+        given, ends, trace = nothing, nothing, np.zeros((0, 0), self.dtype)
+        if cell.state is not None:
+            if cell.state.shape[1] != n_kept:
+                found = cell.state.shape[1]
+                raise ValueError(f"state: expected {n_kept} numbers of each neuron, found {found}")
+            given = self.placed(cell.state)
+        if cell.returns_state:
+            ends = self.zeros(n_batch, n_kept, self.n)
+            k, n_learned = len(self.unit.states), self.unit.learned.number
+            trace = self.zeros(n_batch if n_learned else 0, n_learned * k * self.n)
+        return given, ends, trace
+
+    def by_neuron(self, array: NDArray) -> Tensor:
+        """(..., n) -> (..., n_out)."""
+        return torch.from_numpy(np.ascontiguousarray(array[..., self.place]))
+
+    def zeros(self, *shape: int) -> NDArray:
+        """Zeros in the layer's dtype, aligned."""
+        return aligned(shape, self.dtype)

@@ -1,0 +1,270 @@
+"""Spiking layers of neurons of the form: what the backend offers of them; see `Backend`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sparsespike.backends import Fired, Gradient, Gradients, Upstream
+from sparsespike.backends.cpu import form, surrogate
+from sparsespike.backends.cpu.dynamics import back, fire, spiking
+from sparsespike.backends.cpu.dynamics.placed import Placed
+from sparsespike.backends.cpu.sites import at_places
+from sparsespike.backends.cpu.threads import ranges, run_all
+from sparsespike.descriptions import Cell, Dynamics, Term
+from sparsespike.spikes.spikes import Spikes
+
+
+def spiking_forward(terms: Sequence[Term], cell: Cell) -> Fired:
+    """One spiking layer; see `Backend`."""
+    placed = Placed(terms, cell)
+    unit, n_out = placed.unit, placed.n_out
+    n_batch, steps, _ = terms[0].spikes.shape
+    k, n_learned = len(unit.states), unit.learned.number
+    n_row = n_batch * steps
+    out_offset, active_offset = np.empty(n_row + 1, np.int64), np.empty(n_row + 1, np.int64)
+    out_offset[0] = active_offset[0] = 0
+    driven = any(len(term.parameter) > 1 for term in terms)
+    inflows, kept = form.inflows(terms, placed.layout, placed.dtype)
+    recurrent, kept_recurrent = _recurrent(cell, placed)
+    n_kept = k + 1 - unit.lag
+    resumed = cell.state is not None or cell.returns_state
+    if resumed and unit.lag == 0 and unit.attached and len(unit.swallowed):
+        raise ValueError(
+            "state: expected a reset that is detached, or lag 1: a spike of the last step would swallow "
+            "the first input of the next call, whose gradient would have to go back to it"
+        )
+    given, ends, end_trace = placed.seam(cell, n_batch, n_kept)
+    watched = _watched(cell, placed)
+    n_watched = n_row * len(watched)
+    watch = fire.Watch(watched, placed.zeros(n_watched), placed.zeros(n_watched * n_learned))
+
+    def run(first: int, last: int) -> tuple[NDArray, ...]:
+        scratch = fire.Room(
+            placed.zeros(k * placed.n),
+            placed.zeros(n_learned * k * placed.n),
+            placed.zeros(placed.n),
+            placed.zeros(placed.n),
+            placed.zeros(n_out * (1 + n_learned) * k),
+            np.empty(n_out, np.uint32),
+            np.empty(n_out, np.uint32),
+        )
+        return spiking.forward(
+            inflows,
+            recurrent,
+            unit,
+            steps,
+            first,
+            last,
+            n_out,
+            driven,
+            scratch,
+            placed.sites(),
+            given,
+            ends,
+            end_trace,
+            watch,
+            out_offset,
+            active_offset,
+        )
+
+    parts = ranges(n_batch)
+    lists, potential, value, slope, kick = form.joined(
+        run_all(run, parts), parts, steps, out_offset, active_offset
+    )
+    spikes = Spikes((n_batch, steps, n_out), lists, value, potential)
+    state = placed.by_neuron(ends) if cell.returns_state else None
+    record = None
+    if cell.record is not None:
+        record = torch.from_numpy(watch.potential).view(n_batch, steps, -1)
+    known = kept_recurrent, slope, kick, *map(torch.from_numpy, (end_trace, watch.slope))
+    return Fired(spikes, [*kept, *known], state, record)
+
+
+def spiking_backward(
+    grad: Upstream,
+    terms: Sequence[Term],
+    kept: list[Tensor],
+    fired: Spikes,
+    cell: Cell,
+    needed: Sequence[bool],
+) -> Gradients:
+    """Sparse gradient of one spiking layer; see `Backend`. The first term's walk finds c for the others."""
+    told = cell.neuron
+    assert isinstance(told, Dynamics)
+    placed = Placed(terms, cell)
+    *rows, kept_recurrent, slope, kick, trace, watched_slope = kept
+    walk = _Walk(grad, fired, cell, placed, slope, kick, trace, watched_slope)
+    if cell.recurrent is not None:
+        walk.recurrent = form.form_of(cell.recurrent, placed.layout, placed.dtype).kernel(
+            kept_recurrent, cell.weight
+        )
+    gradients = [
+        walk.term(term, own, need_input)
+        for term, own, need_input in zip(terms, rows, needed, strict=True)
+    ]
+    return Gradients(gradients, walk.number(), walk.weight, walk.earlier())
+
+
+class _Walk:
+    """The walks back of one layer, one per term; the first does what is the neurons' own.
+
+    Attributes:
+        recurrent: kernel form of the connection from the layer to itself, or None.
+        weight: the gradient of its tensors, after the first walk.
+    """
+
+    def __init__(
+        self,
+        grad: Upstream,
+        fired: Spikes,
+        cell: Cell,
+        placed: Placed,
+        slope: Tensor,
+        kick: Tensor,
+        trace: Tensor,
+        watched_slope: Tensor,
+    ) -> None:
+        self.cell, self.placed, self.steps = cell, placed, fired.shape[1]
+        unit, dtype = placed.unit, placed.dtype
+        told: Any = cell.neuron
+        own, active = (
+            form.rows(fired.unit, fired.offset),
+            form.rows(fired.active_unit, fired.active_offset),
+        )
+        place, active_place = np.empty_like(own[0]), np.empty_like(active[0])
+        at_places(placed.place, own[0], 0, len(place), place)
+        at_places(placed.place, active[0], 0, len(active_place), active_place)
+        assert fired.potential is not None
+        level = unit.theta + unit.rest  # each entry's distance is its own
+        distance = fired.potential - torch.from_numpy(level[active_place])
+        ones = torch.ones_like(distance)
+        g = surrogate.slopes(told, distance, ones)
+        self.own = back.Own(
+            own[0],
+            own[1],
+            place,
+            active[0],
+            active[1],
+            active_place,
+            fired.value.detach().numpy(),
+            g,
+            kick.numpy(),
+            slope.numpy(),
+            grad.output.detach().numpy().copy(),
+        )
+        nothing = np.zeros((0, 0, 0), dtype)
+        n_batch = fired.shape[0]
+        given = cell.state
+        self.seam = back.Seam(
+            nothing if grad.state is None else placed.placed(grad.state),
+            trace.numpy(),
+            nothing if given is None or unit.lag else placed.placed(given),
+            nothing if given is None else np.zeros((n_batch, given.shape[1], placed.n), dtype),
+        )
+        watched = _watched(cell, placed)
+        if grad.record is None:
+            watched = watched[:0]
+        above = np.zeros(0, dtype) if grad.record is None else grad.record.reshape(-1).numpy()
+        self.watch = fire.Watch(watched, above, watched_slope.numpy())
+        self.recurrent: Any = None
+        self.weight: list[Tensor] = []
+        self._numbers: list[NDArray] = []
+        self._first = True
+
+    def term(self, term: Term, rows: Tensor, need_input: bool) -> Gradient:
+        """The gradient of one term."""
+        placed, unit, first_walk = self.placed, self.placed.unit, self._first
+        k, n_out, n_learned = len(unit.states), placed.n_out, unit.learned.number
+        synapses = form.form_of(term.connection, placed.layout, placed.dtype)
+        lists = form.WalkLists(term.spikes, need_input)
+        gathered = lists.gathered.zero_().numpy()
+        connection = synapses.kernel(rows, term.parameter) if len(gathered) else None
+        recurrent = self.recurrent if first_walk else None
+        own, seam = self.own, self.seam
+        if not first_walk:
+            nothing = np.zeros((0, 0, 0), placed.dtype)
+            own = own._replace(slope=own.slope[:0])
+            seam = seam._replace(before=nothing, earlier=nothing)
+        recurrent_form = None
+        if self.cell.recurrent is not None:
+            recurrent_form = form.form_of(self.cell.recurrent, placed.layout, placed.dtype)
+
+        def run(first: int, last: int) -> Any:
+            gradient = synapses.room(biased=len(term.parameter) > 1)
+            back_gradient = None
+            if recurrent is not None and recurrent_form is not None:
+                back_gradient = recurrent_form.room(biased=len(self.cell.weight) > 1)
+            number = placed.zeros(n_learned * placed.n)
+            scratch = back.BackRoom(
+                placed.zeros(k * placed.n),
+                placed.zeros(placed.n),
+                placed.zeros(n_out, k + 1),
+                placed.zeros(len(own.coefficient) if recurrent is not None else 0),
+                np.arange(n_out, dtype=np.uint32),
+                placed.place,
+                np.empty(n_out, np.uint32),
+                np.empty(n_out, np.uint32),
+                placed.zeros(n_out),
+            )
+            back.backward(
+                connection,
+                gradient,
+                recurrent,
+                back_gradient,
+                unit,
+                *lists.arrays,
+                self.steps,
+                first,
+                last,
+                scratch,
+                own,
+                seam,
+                self.watch,
+                gathered,
+                number,
+            )
+            return gradient, back_gradient, number
+
+        found = run_all(run, ranges(term.spikes.shape[0]))
+        if first_walk:
+            self._first = False
+            self._numbers = [number for _, _, number in found]
+            if recurrent_form is not None:
+                parts = [part for _, part, _ in found]
+                self.weight = recurrent_form.total(parts, self.cell.weight)
+        total = synapses.total([gradient for gradient, _, _ in found], term.parameter)
+        return Gradient(lists.gathered, total)
+
+    def number(self) -> list[Tensor]:
+        """The gradients of the learned numbers, each (n_out,)."""
+        n_learned = self.placed.unit.learned.number
+        if not n_learned:
+            return []
+        total = np.sum(self._numbers, 0).reshape(n_learned, -1)
+        return list(self.placed.by_neuron(total).unbind(0))
+
+    def earlier(self) -> Tensor | None:
+        """The gradient of the state that was given."""
+        return self.placed.by_neuron(self.seam.earlier) if len(self.seam.earlier) else None
+
+
+def _watched(cell: Cell, placed: Placed) -> NDArray:
+    """(m,) uint32: where the neurons to record are."""
+    if cell.record is None:
+        return np.empty(0, np.uint32)
+    return placed.place[cell.record.numpy()].astype(np.uint32)
+
+
+def _recurrent(cell: Cell, placed: Placed) -> tuple[Any, Tensor]:
+    """The connection from the layer to itself as kernels take it, and what it keeps."""
+    if cell.recurrent is None:
+        return None, torch.empty(0)
+    synapses = form.form_of(cell.recurrent, placed.layout, placed.dtype)
+    rows = synapses.fan_outs(cell.weight[0])
+    return synapses.kernel(rows, cell.weight), rows

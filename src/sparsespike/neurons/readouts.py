@@ -1,0 +1,149 @@
+"""Readouts beside the leaky one: what classes are read from, linear and without threshold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from sparsespike.descriptions import Matrices
+from sparsespike.neurons.neuron import Neuron, check_form
+from sparsespike.neurons.numbers import Number, check_each, check_finite, check_tau, leak_of, number
+
+
+class SumReadout(Neuron):
+    """Integrator without leak: y[t+1] = y[t] + gain I[t], y[0] = 0.
+
+    Numbers and `learn` are as in `LIF`.
+
+    Args and attributes:
+        gain: what the input current is multiplied by.
+        lag: 1: the input of step t acts on y[t+1]; 0: on y[t].
+        learn: ("gain",) if it is learned.
+    """
+
+    numbers = ("gain",)
+    spiking = False
+
+    if TYPE_CHECKING:  # from where `nn.Module` keeps it: an attribute, a buffer or a parameter
+        gain: Any
+
+    def __init__(self, gain: Number = 1.0, *, lag: int = 1, learn: Sequence[str] = ()) -> None:
+        self.gain, self.lag = gain, lag
+        self.check()
+        self.learn(learn)
+
+    def check(self) -> None:
+        """See `Neuron.check`."""
+        check_finite("gain", self.gain)
+        check_form(self)
+
+    def matrices(self) -> Matrices:
+        """See `Neuron.matrices`."""
+        return Matrices([[1.0]], [self.gain], [1.0], 0.0)
+
+
+class CuBaReadout(Neuron):
+    """Two leaky integrators in a row, without threshold.
+
+        J[t+1] = alpha_syn J[t] + (1 - alpha_syn) I[t]
+        y[t+1] = alpha_mem y[t] + (1 - alpha_mem) J[t+1],   y[0] = J[0] = 0
+
+    Numbers and `learn` are as in `LIF`. States: y, J.
+
+    Args and attributes:
+        tau_mem: time constant of y, seconds, > 0.
+        tau_syn: time constant of J, seconds, > 0.
+        dt: time step, seconds, > 0.
+        lag: 1: the input of step t acts on y[t+1]; 0: on y[t].
+        learn: of "tau_mem", "tau_syn".
+    """
+
+    numbers = ("tau_mem", "tau_syn")
+    spiking = False
+
+    if TYPE_CHECKING:  # from where `nn.Module` keeps it: an attribute, a buffer or a parameter
+        tau_mem: Any
+        tau_syn: Any
+
+    def __init__(
+        self,
+        tau_mem: Number,
+        tau_syn: Number,
+        dt: float,
+        *,
+        lag: int = 1,
+        learn: Sequence[str] = (),
+    ) -> None:
+        self.tau_mem, self.tau_syn, self.dt, self.lag = tau_mem, tau_syn, number("dt", dt), lag
+        self.check()
+        self.learn(learn)
+
+    def check(self) -> None:
+        """See `Neuron.check`."""
+        check_tau("tau_mem", self.tau_mem, self.dt)
+        check_tau("tau_syn", self.tau_syn, self.dt)
+        check_form(self)
+
+    def matrices(self) -> Matrices:
+        """See `Neuron.matrices`."""
+        leak, fade = leak_of(self.tau_mem, self.dt), leak_of(self.tau_syn, self.dt)
+        return Matrices(
+            [[leak, (1.0 - leak) * fade], [0.0, fade]],
+            [(1.0 - leak) * (1.0 - fade), 1.0 - fade],
+            [1.0, 0.0],
+            0.0,
+        )
+
+
+class DoubleExponential(Neuron):
+    """Difference of two exponentials, without threshold: y = X - Z.
+
+        X[t+1] = slow X[t] + I[t],    Z[t+1] = fast Z[t] + I[t],    X[0] = Z[0] = 0
+
+    slow = exp(-dt / tau_slow), fast = exp(-dt / tau_fast): the response rises and falls smoothly, as the
+    kernels of van Rossum's distance and of many spike response models do. Numbers and `learn` are as in
+    `LIF`. States: X, Z.
+
+    Args and attributes:
+        tau_slow: time constant of the fall, seconds, > tau_fast.
+        tau_fast: time constant of the rise, seconds, > 0.
+        dt: time step, seconds, > 0.
+        lag: 1: the input of step t acts on y[t+1]; 0: on y[t].
+        learn: of "tau_slow", "tau_fast".
+    """
+
+    numbers = ("tau_slow", "tau_fast")
+    spiking = False
+
+    if TYPE_CHECKING:  # from where `nn.Module` keeps it: an attribute, a buffer or a parameter
+        tau_slow: Any
+        tau_fast: Any
+
+    def __init__(
+        self,
+        tau_slow: Number,
+        tau_fast: Number,
+        dt: float,
+        *,
+        lag: int = 1,
+        learn: Sequence[str] = (),
+    ) -> None:
+        self.tau_slow, self.tau_fast, self.dt = tau_slow, tau_fast, number("dt", dt)
+        self.lag = lag
+        self.check()
+        self.learn(learn)
+
+    def check(self) -> None:
+        """See `Neuron.check`."""
+        check_tau("tau_slow", self.tau_slow, self.dt)
+        check_tau("tau_fast", self.tau_fast, self.dt)
+        if not self._parameters:
+            check_each(
+                "tau_slow", self.tau_slow - self.tau_fast, "more than tau_fast", lambda x: x > 0
+            )
+        check_form(self)
+
+    def matrices(self) -> Matrices:
+        """See `Neuron.matrices`."""
+        slow, fast = leak_of(self.tau_slow, self.dt), leak_of(self.tau_fast, self.dt)
+        return Matrices([[slow, 0.0], [0.0, fast]], [1.0, 1.0], [1.0, -1.0], 0.0)

@@ -1,0 +1,33 @@
+"""`State`: how a call leaves its neurons, so that the next call can go on from there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """The state of a layer's neurons after the last step of a call.
+
+    A gradient goes through it, from call to call; `detach` ends it (truncated backpropagation through time).
+
+    Attributes:
+        value: (B, n_kept, N), the states of the neuron. With lag 1 the threshold is still to look at
+            them; with lag 0 it has, and the spikes follow.
+    """
+
+    value: Tensor
+
+    def detach(self) -> State:
+        """The same state, without history."""
+        return replace(self, value=self.value.detach())
+
+
+class States(tuple["State | States | None", ...]):
+    """The states of a network's modules, in their order; None for one that keeps none."""
+
+    def detach(self) -> States:
+        """The same states, without history."""
+        return States(None if each is None else each.detach() for each in self)
