@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sparsespike.backends import use_backend
     from sparsespike.connections.conv import Conv1d, Conv2d
     from sparsespike.connections.current import Current
+    from sparsespike.connections.delay import Delay
     from sparsespike.connections.dropout import Dropout
     from sparsespike.connections.flatten import Flatten
     from sparsespike.connections.linear import Linear
@@ -60,6 +61,7 @@ __all__ = [
     "CuBaLIF",
     "CuBaReadout",
     "Current",
+    "Delay",
     "DoubleExponential",
     "Dropout",
     "FastSigmoid",
@@ -94,6 +96,7 @@ _HOMES = {
     "Conv1d": "connections.conv",
     "Conv2d": "connections.conv",
     "Current": "connections.current",
+    "Delay": "connections.delay",
     "Dropout": "connections.dropout",
     "Flatten": "connections.flatten",
     "Linear": "connections.linear",

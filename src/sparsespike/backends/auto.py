@@ -23,7 +23,7 @@ from sparsespike.backends.cpu import (
     unpacked,
 )
 from sparsespike.backends.kernels import plain_neuron
-from sparsespike.descriptions import LIF, Cell, Precision, Term
+from sparsespike.descriptions import LIF, Cell, Dynamics, Precision, Term
 from sparsespike.spikes.spikes import Spikes
 
 __all__ = [
@@ -106,7 +106,9 @@ def noted() -> Iterator[dict[Choice, None]]:
 def spiking_forward(
     terms: Sequence[Term], cell: Cell, precision: Precision, recorded: bool
 ) -> Fired:
-    """One spiking layer; see `Backend`."""
+    """One spiking layer; see `Backend`. Neurons of the form have no dense kernels."""
+    if isinstance(cell.neuron, Dynamics):
+        return cpu.spiking_forward(terms, cell, precision, recorded)
     plain_neuron(cell, LIF, "auto")
     backend = _chosen(terms, "forward", lambda known: costs.forward(known, terms))
     return backend.spiking_forward(terms, cell, precision, recorded)
@@ -122,6 +124,8 @@ def spiking_backward(
     needed: Sequence[bool],
 ) -> Gradients:
     """Sparse gradient of one spiking layer; see `Backend`. Either form takes over from either."""
+    if isinstance(cell.neuron, Dynamics):
+        return cpu.spiking_backward(grad, terms, kept, fired, cell, precision, needed)
     lif = plain_neuron(cell, LIF, "auto")
     backend = _chosen(
         terms, "backward", lambda known: costs.backward(known, terms, fired, lif, needed)

@@ -133,10 +133,15 @@ def _run(cell: Cell, current: Tensor) -> _Ran:
     equations, spiking = _equations(cell, current), cell.neuron.spiking
     steps = current.unbind(1)
 
+    sent: list[Tensor] = []  # the spikes of all steps, for those that are delayed
+
     def inflow(state: Any, now: Tensor) -> Tensor:
         if cell.recurrent is None:
             return now
-        return now + cell.recurrent.current(state[1][:, None], cell.weight)[:, 0]
+        sent.append(state[1])
+        waiting = getattr(cell.recurrent, "max_steps", -1) + 2
+        own = torch.stack(sent[-waiting:], 1)
+        return now + cell.recurrent.current(own, cell.weight)[:, -1]
 
     state = equations.initial(steps[0])
     if cell.state is not None:

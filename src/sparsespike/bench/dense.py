@@ -17,13 +17,13 @@ from sparsespike.connections.conv import Conv2d
 from sparsespike.connections.linear import Linear
 from sparsespike.connections.pool import AvgPool2d, MaxPool2d
 from sparsespike.connections.sparse import SparseLinear
-from sparsespike.descriptions import Connection as AnySynapses
 from sparsespike.descriptions import Conv
 from sparsespike.descriptions import Linear as FullyConnected
 from sparsespike.descriptions import SparseLinear as Listed
 from sparsespike.spikes.spikes import Spikes
 
 Synapses = FullyConnected | Conv
+AnySynapses = Synapses | Listed  # without delays, which no dense method here has
 Pool = MaxPool2d | AvgPool2d
 
 

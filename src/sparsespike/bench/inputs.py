@@ -14,7 +14,7 @@ from sparsespike.bench.cases import ConvSizes, recorded
 from sparsespike.bench.dense import AnySynapses, Pool, module_of
 from sparsespike.bench.dense_net import layers
 from sparsespike.data import EventDataset, EventLoader
-from sparsespike.descriptions import Conv, Linear, SparseLinear
+from sparsespike.descriptions import Conv, SparseLinear
 from sparsespike.network import Layer, Network
 from sparsespike.neurons.lif import LIF
 from sparsespike.spikes.lists import Lists
@@ -232,11 +232,11 @@ def _entries(total: int, share: float, draw: torch.Generator) -> Tensor:
 
 
 def _weight_shape(synapses: AnySynapses) -> tuple[int, ...]:
-    if isinstance(synapses, Linear):
-        return synapses.n_out, synapses.n_in
     if isinstance(synapses, SparseLinear):
         return (synapses.index.shape[1],)
-    return synapses.weight_shape
+    if isinstance(synapses, Conv):
+        return synapses.weight_shape
+    return synapses.n_out, synapses.n_in
 
 
 def _second_layer(net: Network, spikes: Spikes, source: str) -> LayerInput:

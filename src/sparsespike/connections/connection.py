@@ -116,6 +116,8 @@ def terms_of(
 ) -> tuple[Term, ...]:
     """The terms of these: one, or of words one per layer, all with the same weight, the first with the bias.
 
+    `parameter` is weight, bias if any, and of a connection with delays these.
+
     What scales the spikes multiplies the weight, and no bias.
     """
     weight, *bias = parameter
@@ -123,9 +125,11 @@ def terms_of(
     if spikes.scale != 1.0 and weight.is_floating_point():
         spikes, weight = replace(spikes, scale=1.0), weight * spikes.scale
     first, *others = _layers(spikes)
+    # A bias once; a delay for each.
+    rest = bias[-1:] if isinstance(connection, descriptions.DelayedLinear) else []
     return (
         Term(first, connection, (weight, *bias)),
-        *(Term(layer, connection, (weight,)) for layer in others),
+        *(Term(layer, connection, (weight, *rest)) for layer in others),
     )
 
 

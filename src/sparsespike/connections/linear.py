@@ -7,6 +7,7 @@ import torch
 from sparsespike import descriptions
 from sparsespike.connections.connection import Connection, check_spikes, terms_of
 from sparsespike.connections.current import Current
+from sparsespike.connections.delay import Delay
 from sparsespike.ops.uncompiled import uncompiled
 from sparsespike.spikes.arguments import integer
 from sparsespike.spikes.spikes import Spikes
@@ -24,6 +25,7 @@ class Linear(Connection):
         n_out: units of this layer, >= 1.
         bias: whether a constant current is added at every step. It drives every unit at every step, so
             silent steps then cost time too.
+        delay: how much later spikes arrive, a `Delay` of this connection's own; None for none.
         dtype: of the parameters, float32 or float64.
         device: of the parameters.
 
@@ -37,12 +39,18 @@ class Linear(Connection):
         n_out: int,
         bias: bool = False,
         *,
+        delay: Delay | None = None,
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> None:
         super().__init__()
         n_in, n_out = integer("n_in", n_in, 1), integer("n_out", n_out, 1)
         self._make((n_out, n_in), bias, dtype, device)
+        if delay is not None and not isinstance(delay, Delay):
+            raise ValueError(f"delay: expected an ss.Delay, found {type(delay).__name__}")
+        if delay is not None:
+            delay.make(n_out, n_in, self.weight.dtype, self.weight.device)
+        self.delay = delay
 
     @property
     def n_in(self) -> int:
@@ -67,7 +75,11 @@ class Linear(Connection):
         n_out, n_in = parameter[0].shape
         if spikes.shape[2] != n_in:
             raise ValueError(f"spikes: expected {n_in} units, found {spikes.shape[2]}")
-        return Current(terms_of(spikes, descriptions.Linear(n_in, n_out), parameter))
+        if self.delay is None:
+            return Current(terms_of(spikes, descriptions.Linear(n_in, n_out), parameter))
+        told = descriptions.DelayedLinear(n_in, n_out, self.delay.max_steps)
+        steps = self.delay.of_synapses(n_out, n_in)
+        return Current(terms_of(spikes, told, (*parameter, steps)))
 
     def extra_repr(self) -> str:
         """Sizes, as shown by `print`."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from sparsespike.descriptions.connections import (
     Connection,
     Conv,
+    DelayedLinear,
     Linear,
     Precision,
     SparseLinear,
@@ -45,6 +46,7 @@ __all__ = [
     "Cell",
     "Connection",
     "Conv",
+    "DelayedLinear",
     "Dynamics",
     "Equations",
     "Form",

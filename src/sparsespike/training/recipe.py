@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from sparsespike.spikes.arguments import nearest
-from sparsespike.training.values import LAYERS, call, called, checked
+from sparsespike.training.values import LAYERS, NEURONS, call, called, checked
 
 if TYPE_CHECKING:
     from sparsespike.data.dataset import EventDataset
@@ -65,13 +65,20 @@ class Recipe:
         surrogate: derivative of the spike inside the band, by name, with its steepness or width in
             parentheses: FastSigmoid(100), Triangle(1), Boxcar(0.5), ATan(2), Sigmoid(4), Gaussian(0.5).
         reset: what a spike does to the potential: takes v_th away, sets it to zero, or nothing.
+        neuron: of the hidden layers: LIF, CuBaLIF(tau_syn=5e-3), ALIF(tau_adapt=0.1, beta=0.2),
+            AdLIF(tau_adapt=0.1, a=0.02, b=0.1). What this recipe has a field for is filled in.
+        learn: numbers of these neurons that are learned, each neuron's own: tau_mem, v_th, tau_adapt, a, b.
+        recurrent: whether each layer of hidden is connected to itself.
+        delay: longest delay in steps, learned for each synapse into a layer of hidden; 0 for none.
         reduce: how the readout's potential over time becomes one logit per class.
         init: initial weights: normal, N(0, (init_gain (1 - alpha) / sqrt(n_in))^2) with alpha the leak
-            of one step, or uniform, within 1 / sqrt(n_in) of 0.
+            of one step, uniform, within 1 / sqrt(n_in) of 0, or neuron, as wide as suits the neuron.
         init_gain: width of the normal initial weights, > 0.
         batch_size: samples per step, >= 1.
         epochs: passes over the training samples, >= 1.
         lr: learning rate of Adam, > 0.
+        lr_numbers: learning rate of the neurons' numbers and of delays, as a share of their size at the
+            start, or of the longest delay, > 0.
         schedule: learning rate over the run: constant, or cosine, falling from lr to 0.
         weight_decay: share of a weight that a step takes away, per unit of lr (AdamW), >= 0; not in the
             paper.
@@ -102,12 +109,17 @@ class Recipe:
     b_th: float = 0.2
     surrogate: str = "FastSigmoid(100)"
     reset: Literal["subtract", "zero", "none"] = "subtract"
+    neuron: str = "LIF"
+    learn: tuple[str, ...] = ()
+    recurrent: bool = False
+    delay: int = 0
     reduce: Literal["max", "sum", "mean", "last"] = "max"
-    init: Literal["normal", "uniform"] = "normal"
+    init: Literal["normal", "uniform", "neuron"] = "normal"
     init_gain: float = 20.0
     batch_size: int = 256
     epochs: int = 100
     lr: float = 2e-4
+    lr_numbers: float = 1e-2
     schedule: Literal["constant", "cosine"] = "constant"
     weight_decay: float = 0.0
     label_smoothing: float = 0.0
@@ -132,6 +144,12 @@ class Recipe:
             )
         for text in self.layers:
             call("layers", text, LAYERS)
+        call("neuron", self.neuron, NEURONS)
+        if self.layers and (self.recurrent or self.delay):
+            name = "recurrent" if self.recurrent else "delay"
+            raise ValueError(
+                f"{name}: expected hidden = [...], whose layers are fully connected, found layers"
+            )
         if self.init == "normal" and math.isinf(self.tau_mem):
             raise ValueError(
                 "init: expected 'uniform' without leak (tau_mem = inf), found 'normal'"
@@ -159,25 +177,16 @@ class Recipe:
             n_class: readout units.
 
         Returns:
-            hidden layers of `LIF`, then a `Readout`, float32.
+            hidden layers of its neurons, then a `Readout`, float32.
 
         Raises:
             ValueError: if a layer does not take what the one below gives.
         """
         # Imported here: building a network needs torch, reading a recipe does not.
-        from sparsespike.neurons.lif import LIF
         from sparsespike.training import architecture
 
-        lif = LIF(
-            tau_mem=self.tau_mem,
-            dt=self.dt,
-            v_th=self.v_th,
-            b_th=self.b_th,
-            surrogate=self.built_surrogate(),
-            reset=self.reset,
-        )
         shape = (units,) if isinstance(units, int) else tuple(units)
-        return architecture.network(self, shape, n_class, lif)
+        return architecture.network(self, shape, n_class)
 
     def seen(self, dataset: EventDataset) -> EventDataset:
         """A dataset through this recipe's `transforms`.

@@ -24,7 +24,7 @@ from sparsespike.data import EventDataset, EventLoader, late
 from sparsespike.data.library import OutOfReach
 from sparsespike.neurons.silence import SilenceWarning
 from sparsespike.spikes.spikes import Spikes
-from sparsespike.training import checkpoint, logs
+from sparsespike.training import architecture, checkpoint, logs
 from sparsespike.training import run as runs
 from sparsespike.training.evaluate import evaluate, load_run
 from sparsespike.training.metrics import Totals, peak_memory
@@ -138,8 +138,9 @@ def _train_epoch(run: Run, loader: EventLoader, caught: list[int], progress: Pro
     for spikes, label in loader.batches(run.epoch, first=run.batch):
         spikes, label = placed(spikes, label, recipe.backend)
         # A function of the position alone, as a resumed run needs it.
+        rate = learning_rate(recipe, run.epoch * n_batch + run.batch, n_batch)
         for group in run.optimiser.param_groups:
-            group["lr"] = learning_rate(recipe, run.epoch * n_batch + run.batch, n_batch)
+            group["lr"] = rate * group["share"]
 
         potential, hidden = run.net(spikes, return_spikes=True)  # (B, T, C), one Spikes per layer
         logit = losses.logits(potential, recipe.reduce)  # (B, C), pooled once for loss and accuracy
@@ -283,7 +284,7 @@ def _open(
     net = recipe.network(about["unit_shape"], about["n_class"]).to(device_for(recipe.backend))
     # Fused: one pass over memory per parameter, and no temporary tensors.
     optimiser = torch.optim.AdamW(
-        net.parameters(),
+        architecture.groups(recipe, net),
         lr=recipe.lr,
         betas=(0.9, 0.999),
         weight_decay=recipe.weight_decay,  # 0: Adam

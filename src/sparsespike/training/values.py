@@ -15,6 +15,7 @@ from typing import Any, Literal
 from sparsespike.spikes.arguments import nearest
 
 CONNECTIONS = "Conv2d", "Conv1d", "Linear", "SparseLinear.random"
+NEURONS = "LIF", "CuBaLIF", "ALIF", "AdLIF"
 LAYERS = (*CONNECTIONS, "MaxPool2d", "AvgPool2d", "SumPool2d", "Flatten", "Dropout")
 
 
@@ -51,6 +52,8 @@ _RANGES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "batch_size": _COUNT,
     "epochs": _COUNT,
     "lr": _POSITIVE,
+    "lr_numbers": _POSITIVE,
+    "delay": ("an integer >= 0", lambda value: value >= 0),
     "weight_decay": _NOT_NEGATIVE,
     "label_smoothing": _SHARE,
     "activity_upper": _NOT_NEGATIVE,
@@ -67,7 +70,7 @@ def checked(field: str, value: Any, kind: Any) -> Any:
     Args:
         field: of the recipe.
         value: given for it, as Python, TOML or JSON have it.
-        kind: type of the field: int, float, str, a tuple of one of these, or a choice of texts.
+        kind: type of the field: int, float, str, bool, a tuple of one of these, or a choice of texts.
 
     Raises:
         ValueError: naming the field, what was expected and what was found.
@@ -152,7 +155,8 @@ def _typed(field: str, value: Any, kind: Any) -> Any:
     if kind is float and (type(value) is int or value == "inf"):
         return float(value)
     if type(value) is not kind:  # bool is an int to isinstance
-        word = {int: "an integer", float: "a number", str: "a text"}[kind]
+        words = {int: "an integer", float: "a number", str: "a text", bool: "true or false"}
+        word = words[kind]
         raise ValueError(f"{field}: expected {word}, found {value!r}")
     return value
 

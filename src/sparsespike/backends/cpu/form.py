@@ -19,7 +19,16 @@ from sparsespike.backends.cpu.sites import Layout, row
 from sparsespike.backends.cpu.sparse_form import SparseForm
 from sparsespike.backends.cpu.terms import Inflow
 from sparsespike.backends.kernels import with_kernel
-from sparsespike.descriptions import LIF, Connection, Conv, Linear, Readout, SparseLinear, Term
+from sparsespike.descriptions import (
+    LIF,
+    Connection,
+    Conv,
+    DelayedLinear,
+    Linear,
+    Readout,
+    SparseLinear,
+    Term,
+)
 from sparsespike.spikes.lists import Lists, check_ends
 from sparsespike.spikes.spikes import Spikes
 
@@ -55,6 +64,17 @@ def form_of(connection: Connection, layout: Layout | None, dtype: np.dtype) -> F
     return LinearForm(with_kernel(connection, Linear, "cpu"), layout, dtype)
 
 
+def has_bias(connection: Connection, parameter: Sequence[Tensor]) -> bool:
+    """Whether a bias is among a connection's tensors."""
+    return len(parameter) > (2 if isinstance(connection, DelayedLinear) else 1)
+
+
+def ring_rows(connections: Sequence[Connection]) -> int:
+    """Rows of a ring in which what these connections delay can wait: a power of two, or 0."""
+    steps = [each.max_steps for each in connections if isinstance(each, DelayedLinear)]
+    return 1 << (max(steps) + 1).bit_length() if steps else 0
+
+
 def layout_of(terms: Sequence[Term]) -> Layout | None:
     """How the layer's neurons lie: by the positions of a convolution if there is one, else side by side.
 
@@ -80,7 +100,7 @@ def n_places(layout: Layout | None, n_out: int, dtype: np.dtype) -> int:
     return padded(n_out, dtype) if layout is None else layout.n_places(dtype)
 
 
-def inflow(term: Term, form: Form, fan_out: Tensor) -> Inflow:
+def inflow(term: Term, form: Any, fan_out: Tensor) -> Inflow:
     """A term, from what `fan_outs` made of its weight."""
     spikes = term.spikes
     return Inflow(form.kernel(fan_out, term.parameter), *rows(spikes.unit, spikes.offset))

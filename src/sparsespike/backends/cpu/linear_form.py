@@ -83,12 +83,12 @@ class LinearForm:
 
     def total(self, gradients: list[LinearWeight], parameter: Sequence[Tensor]) -> list[Tensor]:
         """The sum over ranges of samples, in the shapes of the parameters, contiguous."""
-        weight = self._side_by_side(summed([gradient.weight for gradient in gradients]))
+        weight = self.by_neuron(summed([gradient.weight for gradient in gradients]))
         found = [torch.empty(parameter[0].shape, dtype=parameter[0].dtype)]
         transpose(weight, found[0].numpy())
         if len(parameter) > 1:
             bias = summed([part.bias for part in gradients if part.bias is not None])
-            bias = self._side_by_side(bias)[: self.connection.n_out]
+            bias = self.by_neuron(bias)[: self.connection.n_out]
             found.append(torch.from_numpy(bias).clone())
         return found
 
@@ -104,7 +104,7 @@ class LinearForm:
         weight = summed([gradient.weight for gradient in gradients])
         return [torch.from_numpy(weight[:, : parameter[0].shape[1]].copy())]
 
-    def _side_by_side(self, by_place: NDArray) -> NDArray:
+    def by_neuron(self, by_place: NDArray) -> NDArray:
         """(..., n) -> (..., n_out or more), by neuron."""
         return by_place if self.layout is None else by_place[..., self._place()]
 

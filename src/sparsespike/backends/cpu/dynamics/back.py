@@ -15,8 +15,9 @@ from numba.extending import overload
 from numpy.typing import NDArray
 
 from sparsespike.backends.cpu.dynamics.advance import dot
+from sparsespike.backends.cpu.dynamics.delays import kept, sense, take
 from sparsespike.backends.cpu.simd import lanes, load, plus, store, times
-from sparsespike.backends.cpu.verbs import INLINE, accumulate, gather
+from sparsespike.backends.cpu.verbs import INLINE
 from sparsespike.compiling.compiled import compiled
 
 
@@ -60,6 +61,9 @@ class BackRoom(NamedTuple):
         place: (n_out,) of each neuron.
         fired, fired_place: (n_out,), who spiked in the step before the first.
         brought: (n_out,), <R, δ> of each.
+        ring: (rows * n), δ of later updates, for events that were delayed (`delays.py`); or (0,).
+        mask: rows - 1.
+        one: 1, in the state's dtype.
     """
 
     adjoint: NDArray
@@ -71,6 +75,9 @@ class BackRoom(NamedTuple):
     fired: NDArray
     fired_place: NDArray
     brought: NDArray
+    ring: NDArray
+    mask: int
+    one: np.floating
 
 
 class Seam(NamedTuple):
@@ -135,8 +142,8 @@ def backward(
     adjoint, delta, extra, sent = room.adjoint, room.delta, room.extra, room.sent
     k, n, n_learned = len(unit.states), unit.n, unit.learned.number
     kicked = len(own.slope) > 0 and unit.kicked
-    one = unit.floor / unit.floor
     for sample in range(first, last):
+        room.ring[:] = 0
         live = len(seam.later) > 0
         for i in range(k):
             for j in range(n):
@@ -163,13 +170,14 @@ def backward(
                         own.coefficient[e] += _kick(unit, own, adjoint, e)
                 sent_back(unit, own.place, spikes, to, adjoint, delta, extra)
                 in_row = row + 1 - unit.lag
-                accumulate(gradient, delta, events, None, offset[in_row], offset[in_row + 1], one)
+                kept(room, step + 1)
+                take(gradient, room, events, offset[in_row], offset[in_row + 1], step + 1)
                 if connection is not None:
                     begin, end = in_offset[in_row], in_offset[in_row + 1]
-                    gather(connection, delta, in_unit, begin, end, one, gathered)
+                    sense(connection, room, in_unit, begin, end, step + 1, gathered)
                 if recurrent is not None:
-                    gather(recurrent, delta, own.active_unit, start, stop, one, sent)
-                    accumulate(recurrent_gradient, delta, own.unit, None, spikes, to, one)
+                    sense(recurrent, room, own.active_unit, start, stop, step + 1, sent)
+                    take(recurrent_gradient, room, own.unit, spikes, to, step + 1)
                     for e in range(start, stop):
                         own.coefficient[e] += sent[e]
             if start < stop:
@@ -306,12 +314,14 @@ def _to_first_input(
     """Of lag 0, what the step before the first sends: to the input of the first, and to the state given."""
     k, n = len(unit.states), unit.n
     adjoint, delta = room.adjoint, room.delta
-    one, n_fired = unit.floor / unit.floor, 0
+    n_fired = 0
     resumed = len(seam.before) > 0
     if resumed:
         for u in range(len(room.place)):
             j = np.intp(room.place[u])
-            total = one - one  # the derivative by S of the step before, through the neuron itself
+            total = (
+                room.one - room.one
+            )  # the derivative by S of the step before, through the neuron itself
             for i in range(k):
                 amount = unit.kick[i * n + j]
                 if len(unit.product) > 0:
@@ -326,12 +336,13 @@ def _to_first_input(
                 room.fired_place[n_fired] = j
                 n_fired += 1
     sent_back(unit, room.fired_place, 0, n_fired, adjoint, delta, room.extra)
-    accumulate(gradient, delta, events, None, offset[row], offset[row + 1], one)
+    kept(room, 0)
+    take(gradient, room, events, offset[row], offset[row + 1], 0)
     if connection is not None:
-        gather(connection, delta, in_unit, in_offset[row], in_offset[row + 1], one, gathered)
+        sense(connection, room, in_unit, in_offset[row], in_offset[row + 1], 0, gathered)
     if recurrent is not None:
-        accumulate(recurrent_gradient, delta, room.fired, None, 0, n_fired, one)
+        take(recurrent_gradient, room, room.fired, 0, n_fired, 0)
         if resumed:
-            gather(recurrent, delta, room.everyone, 0, len(room.everyone), one, room.brought)
+            sense(recurrent, room, room.everyone, 0, len(room.everyone), 0, room.brought)
             for u in range(len(room.place)):
                 seam.earlier[sample, k, np.intp(room.place[u])] += room.brought[u]

@@ -28,6 +28,9 @@ class Room(NamedTuple):
         jump: (n_out * (1 + P) k), what the spikes of the last step still do,
         place: (n_out,) and where; `n_place` of the position tells how many.
         fired: (n_out,), units that the given state says have fired.
+        ring: (rows * n), zero between samples: currents that wait (`delays.py`); or (0,).
+        mask: rows - 1.
+        one: 1, in the state's dtype.
     """
 
     state: NDArray
@@ -37,6 +40,9 @@ class Room(NamedTuple):
     jump: NDArray
     place: NDArray
     fired: NDArray
+    ring: NDArray
+    mask: int
+    one: np.floating
 
 
 class Watch(NamedTuple):

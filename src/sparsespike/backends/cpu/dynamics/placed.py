@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sparsespike.backends.cpu import form
+from sparsespike.backends.cpu.delay_form import DelayForm
 from sparsespike.backends.cpu.dynamics.unit import Unit, unit_of
 from sparsespike.backends.cpu.simd import aligned
 from sparsespike.backends.cpu.sites import Layout, places, room
-from sparsespike.descriptions import Cell, Term
+from sparsespike.descriptions import Cell, Connection, DelayedLinear, Term
 
 
 class Placed:
@@ -25,6 +26,7 @@ class Placed:
         place: (n_out,) of each neuron.
         n: entries of a row.
         unit: the numbers.
+        rows: of the ring in which delayed events wait, or 0.
     """
 
     def __init__(self, terms: Sequence[Term], cell: Cell) -> None:
@@ -34,6 +36,7 @@ class Placed:
         if cell.recurrent is not None:
             connections.append(cell.recurrent)
         self.layout: Layout | None = form.layout_for(connections, self.n_out, self.dtype)
+        self.rows = form.ring_rows(connections)
         self.n = form.n_places(self.layout, self.n_out, self.dtype)
         whole = np.arange(self.n_out, dtype=np.uint32)
         self.place = whole if self.layout is None else places(self.layout, self.dtype)[: self.n_out]
@@ -71,6 +74,30 @@ class Placed:
     def by_neuron(self, array: NDArray) -> Tensor:
         """(..., n) -> (..., n_out)."""
         return torch.from_numpy(np.ascontiguousarray(array[..., self.place]))
+
+    def ring(self) -> tuple[NDArray, int, Any]:
+        """A ring of zeros, its mask, and 1 in the layer's dtype: the last fields of every room."""
+        return self.zeros(self.rows * self.n), max(0, self.rows - 1), self.dtype.type(1)
+
+    def synapses(self, connection: Connection) -> Any:
+        """The forms of a connection into this layer, or from it back to itself."""
+        if isinstance(connection, DelayedLinear):
+            layout = None if self.layout is None or self.layout.in_a_row else self.layout
+            return DelayForm(connection, layout, self.dtype)
+        return form.form_of(connection, self.layout, self.dtype)
+
+    def inflows(self, terms: Sequence[Term]) -> tuple[tuple[Any, ...], list[Tensor]]:
+        """The terms as a forward walk takes them, and the weights as events read them."""
+        forms = [self.synapses(term.connection) for term in terms]
+        kept = [one.fan_outs(term.parameter[0]) for term, one in zip(terms, forms, strict=True)]
+        return tuple(map(form.inflow, terms, forms, kept)), kept
+
+    def gradient(self, connection: Connection, kernel: Any, biased: bool) -> Any:
+        """Room for a connection's gradient; `kernel`: its own form."""
+        synapses = self.synapses(connection)
+        if isinstance(synapses, DelayForm):
+            return synapses.room(biased=biased, like=kernel)
+        return synapses.room(biased=biased)
 
     def zeros(self, *shape: int) -> NDArray:
         """Zeros in the layer's dtype, aligned."""

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from sparsespike.backends.cpu.dynamics.advance import advance, sensitivity
 from sparsespike.backends.cpu.dynamics.back import sent_back
+from sparsespike.backends.cpu.dynamics.delays import arrived, kept, send_all, sense, take
 from sparsespike.backends.cpu.sites import place_of
-from sparsespike.backends.cpu.verbs import INLINE, accumulate, arrive, bring_in, gather
+from sparsespike.backends.cpu.verbs import INLINE, arrive
 from sparsespike.compiling.compiled import compiled
 
 
@@ -21,12 +22,20 @@ class Room(NamedTuple):
     Attributes:
         state: (k * n); or λ, on the way back.
         trace: (P * k * n), the eligibilities.
-        current: (n), zero between steps; or δ.
+        current: (n), zero between steps.
+        delta: (n), δ.
+        ring: (rows * n), currents that wait, or δ of later updates (`delays.py`); or (0,).
+        mask: rows - 1.
+        one: 1, in the state's dtype.
     """
 
     state: NDArray
     trace: NDArray
     current: NDArray
+    delta: NDArray
+    ring: NDArray
+    mask: int
+    one: np.floating
 
 
 @compiled(borrows=True)
@@ -53,6 +62,7 @@ def forward(
     _, steps, n_out = potential.shape
     k, n = len(unit.states), unit.n
     for sample in range(first, last):
+        room.ring[:] = 0
         for i in range(k):
             for j in range(n):
                 if len(given) == 0:
@@ -64,7 +74,7 @@ def forward(
         for step in range(steps):
             row = sample * steps + step
             if step > 0 or unit.lag == 0:
-                _next(terms, unit, row - unit.lag, driven, room, sites)
+                _next(terms, unit, row - unit.lag, step, driven, room, sites)
             for j in range(n_out):
                 place = place_of(sites, j)
                 if len(grad) == 0:
@@ -80,7 +90,7 @@ def forward(
                         number[at] += grad[sample, step, j] * slope
         if len(ends) > 0:
             if unit.lag == 1:
-                _next(terms, unit, (sample + 1) * steps - 1, driven, room, sites)
+                _next(terms, unit, (sample + 1) * steps - 1, steps, driven, room, sites)
             for i in range(k):
                 for j in range(n):
                     ends[sample, i, j] = room.state[i * n + j]
@@ -90,9 +100,10 @@ def forward(
 
 
 @njit(**INLINE)
-def _next(terms, unit, in_row, driven, room, sites):
+def _next(terms, unit, in_row, now, driven, room, sites):
     if driven or arrive(terms, in_row):
-        bring_in(terms, room.current, in_row, unit.floor / unit.floor, sites)
+        send_all(terms, room, in_row, now, sites)
+    arrived(room, now)
     advance(unit, room.state, room.trace, room.current)
 
 
@@ -139,8 +150,8 @@ def backward(
     """
     _, steps, n_out = grad.shape
     k, n = len(unit.states), unit.n
-    one = unit.floor / unit.floor
     for sample in range(first, last):
+        room.ring[:] = 0
         live = len(later) > 0
         for i in range(k):
             for j in range(n):
@@ -148,13 +159,12 @@ def backward(
         for step in range(steps - 1, unit.lag - 2, -1):
             in_row = sample * steps + step + 1 - unit.lag
             if step < steps - 1 or (live and unit.lag == 1):
-                sent_back(unit, nobody, 0, 0, room.state, room.current, extra)
-                accumulate(
-                    gradient, room.current, events, None, offset[in_row], offset[in_row + 1], one
-                )
+                sent_back(unit, nobody, 0, 0, room.state, room.delta, extra)
+                kept(room, step + 1)
+                take(gradient, room, events, offset[in_row], offset[in_row + 1], step + 1)
                 if connection is not None:
                     start, stop = in_offset[in_row], in_offset[in_row + 1]
-                    gather(connection, room.current, in_unit, start, stop, one, gathered)
+                    sense(connection, room, in_unit, start, stop, step + 1, gathered)
             if step >= 0:
                 for j in range(n_out):
                     place = np.intp(place_of(sites, j))

@@ -15,7 +15,7 @@ from sparsespike.backends.cpu import form
 from sparsespike.backends.cpu.dynamics import readout
 from sparsespike.backends.cpu.dynamics.placed import Placed
 from sparsespike.backends.cpu.threads import ranges, run_all
-from sparsespike.descriptions import Cell, Term
+from sparsespike.descriptions import Cell, Connection, Term
 
 
 def readout_forward(terms: Sequence[Term], cell: Cell) -> Read:
@@ -48,21 +48,23 @@ def readout_backward(
     earlier = nothing if cell.state is None else placed.zeros(len(above), k, placed.n)
     gradients = []
     for term, own, need_input in zip(terms, rows, needed, strict=True):
-        synapses = form.form_of(term.connection, placed.layout, placed.dtype)
+        synapses = placed.synapses(term.connection)
         lists = form.WalkLists(term.spikes, need_input)
         gathered = lists.gathered.zero_().numpy()
-        connection = synapses.kernel(own, term.parameter) if len(gathered) else None
+        kernel = synapses.kernel(own, term.parameter)
+        connection = kernel if len(gathered) else None
 
         def run(
             first: int,
             last: int,
             connection: Any = connection,
-            synapses: Any = synapses,
             lists: form.WalkLists = lists,
             gathered: NDArray = gathered,
-            biased: bool = len(term.parameter) > 1,
+            kernel: Any = kernel,
+            of: Connection = term.connection,
+            biased: bool = form.has_bias(term.connection, term.parameter),
         ) -> Any:
-            gradient = synapses.room(biased=biased)
+            gradient = placed.gradient(of, kernel, biased)
             readout.backward(
                 connection,
                 gradient,
@@ -70,7 +72,7 @@ def readout_backward(
                 *lists.arrays,
                 first,
                 last,
-                readout.Room(placed.zeros(k * placed.n), placed.zeros(0), placed.zeros(placed.n)),
+                _room(placed, 0),
                 placed.sites(),
                 above,
                 later,
@@ -109,18 +111,16 @@ def _integrate(
 ) -> tuple[list[Tensor], list[NDArray]]:
     """Walks forward: writes the potential, or gives the gradients of the learned numbers, of each range."""
     unit = placed.unit
-    k, n_learned = len(unit.states), unit.learned.number
-    inflows, kept = form.inflows(terms, placed.layout, placed.dtype)
-    driven = any(len(term.parameter) > 1 for term in terms)
+    n_learned = unit.learned.number
+    inflows, kept = placed.inflows(terms)
+    driven = any(form.has_bias(term.connection, term.parameter) for term in terms)
 
     def run(first: int, last: int) -> NDArray:
         # Without a gradient the eligibilities are wanted at the end only.
         traced = n_learned if len(grad) or len(end_trace) else 0
         own = unit if traced else unit._replace(learned=unit.learned._replace(number=0))
         number = placed.zeros(n_learned * placed.n)
-        scratch = readout.Room(
-            placed.zeros(k * placed.n), placed.zeros(traced * k * placed.n), placed.zeros(placed.n)
-        )
+        scratch = _room(placed, traced)
         readout.forward(
             inflows,
             own,
@@ -139,3 +139,15 @@ def _integrate(
         return number
 
     return kept, run_all(run, ranges(len(potential)))
+
+
+def _room(placed: Placed, traced: int) -> readout.Room:
+    """What a walk writes to, with the eligibilities of so many numbers."""
+    k, n = len(placed.unit.states), placed.n
+    return readout.Room(
+        placed.zeros(k * n),
+        placed.zeros(traced * k * n),
+        placed.zeros(n),
+        placed.zeros(n),
+        *placed.ring(),
+    )

@@ -16,8 +16,9 @@ from sparsespike.backends.cpu.dynamics.advance import (
     sensitivity,
     swallow,
 )
+from sparsespike.backends.cpu.dynamics.delays import arrived, send, send_all
 from sparsespike.backends.cpu.dynamics.fire import Found, fire
-from sparsespike.backends.cpu.verbs import INLINE, arrive, bring_in, scatter
+from sparsespike.backends.cpu.verbs import INLINE, arrive
 from sparsespike.compiling.compiled import compiled
 
 
@@ -180,7 +181,7 @@ def _walk(
                 source, stop = room.fired, n_place
             entries = active_offset[row - 1] if step > 0 else n_active
             _next(
-                terms, recurrent, unit, row - unit.lag, driven, room, sites, source, start, stop,
+                terms, recurrent, unit, row - unit.lag, step, driven, room, sites, source, start, stop,
                 n_place, found, entries, n_active,
             )  # fmt: skip
         elif len(given) == 0:
@@ -196,8 +197,8 @@ def _walk(
         if step == steps - 1 and len(ends) > 0:
             if unit.lag == 1:
                 _next(
-                    terms, recurrent, unit, row, driven, room, sites, found.unit, out_offset[row],
-                    n_spikes, n_place, found, active_offset[row], n_active,
+                    terms, recurrent, unit, row, steps, driven, room, sites, found.unit,
+                    out_offset[row], n_spikes, n_place, found, active_offset[row], n_active,
                 )  # fmt: skip
                 n_place = 0
             _leave(unit, room, ends, end_trace, sample, n_place)
@@ -237,6 +238,7 @@ def _begin(unit, room, given, sample):
                 room.state[i * unit.n + j] = given[sample, i, j]
         room.trace[:] = 0
     room.current[:] = 0
+    room.ring[:] = 0
 
 
 @njit(**INLINE)
@@ -274,6 +276,7 @@ def _next(
     recurrent,
     unit,
     in_row,
+    now,
     driven,
     room,
     sites,
@@ -285,13 +288,14 @@ def _next(
     entries,
     n_active,
 ):
-    """Moves all neurons on by one step, under the input of one row and what source[start:stop] send."""
-    one, k = unit.floor / unit.floor, len(unit.states)
+    """Moves all neurons on to the step `now`, under the input of one row and what source[start:stop] send."""
+    k = len(unit.states)
     size = (1 + unit.learned.number) * k
     if driven or arrive(terms, in_row):
-        bring_in(terms, room.current, in_row, one, sites)
+        send_all(terms, room, in_row, now, sites)
     if recurrent is not None:
-        scatter(recurrent, room.current, source, start, stop, one, sites)
+        send(recurrent, room, source, start, stop, now, sites)
+    arrived(room, now)
     for q in range(n_place):
         at = np.intp(room.place[q])
         swallow(unit, room.current[at], at, room.jump, q * size)

@@ -29,8 +29,8 @@ def spiking_forward(terms: Sequence[Term], cell: Cell) -> Fired:
     n_row = n_batch * steps
     out_offset, active_offset = np.empty(n_row + 1, np.int64), np.empty(n_row + 1, np.int64)
     out_offset[0] = active_offset[0] = 0
-    driven = any(len(term.parameter) > 1 for term in terms)
-    inflows, kept = form.inflows(terms, placed.layout, placed.dtype)
+    driven = any(form.has_bias(term.connection, term.parameter) for term in terms)
+    inflows, kept = placed.inflows(terms)
     recurrent, kept_recurrent = _recurrent(cell, placed)
     n_kept = k + 1 - unit.lag
     resumed = cell.state is not None or cell.returns_state
@@ -53,6 +53,7 @@ def spiking_forward(terms: Sequence[Term], cell: Cell) -> Fired:
             placed.zeros(n_out * (1 + n_learned) * k),
             np.empty(n_out, np.uint32),
             np.empty(n_out, np.uint32),
+            *placed.ring(),
         )
         return spiking.forward(
             inflows,
@@ -101,9 +102,7 @@ def spiking_backward(
     *rows, kept_recurrent, slope, kick, trace, watched_slope = kept
     walk = _Walk(grad, fired, cell, placed, slope, kick, trace, watched_slope)
     if cell.recurrent is not None:
-        walk.recurrent = form.form_of(cell.recurrent, placed.layout, placed.dtype).kernel(
-            kept_recurrent, cell.weight
-        )
+        walk.recurrent = placed.synapses(cell.recurrent).kernel(kept_recurrent, cell.weight)
     gradients = [
         walk.term(term, own, need_input)
         for term, own, need_input in zip(terms, rows, needed, strict=True)
@@ -181,25 +180,26 @@ class _Walk:
         """The gradient of one term."""
         placed, unit, first_walk = self.placed, self.placed.unit, self._first
         k, n_out, n_learned = len(unit.states), placed.n_out, unit.learned.number
-        synapses = form.form_of(term.connection, placed.layout, placed.dtype)
+        synapses = placed.synapses(term.connection)
         lists = form.WalkLists(term.spikes, need_input)
         gathered = lists.gathered.zero_().numpy()
-        connection = synapses.kernel(rows, term.parameter) if len(gathered) else None
+        kernel = synapses.kernel(rows, term.parameter)
+        connection = kernel if len(gathered) else None
+        biased = form.has_bias(term.connection, term.parameter)
         recurrent = self.recurrent if first_walk else None
         own, seam = self.own, self.seam
         if not first_walk:
             nothing = np.zeros((0, 0, 0), placed.dtype)
             own = own._replace(slope=own.slope[:0])
             seam = seam._replace(before=nothing, earlier=nothing)
-        recurrent_form = None
-        if self.cell.recurrent is not None:
-            recurrent_form = form.form_of(self.cell.recurrent, placed.layout, placed.dtype)
+        own_connection = self.cell.recurrent
 
         def run(first: int, last: int) -> Any:
-            gradient = synapses.room(biased=len(term.parameter) > 1)
+            gradient = placed.gradient(term.connection, kernel, biased)
             back_gradient = None
-            if recurrent is not None and recurrent_form is not None:
-                back_gradient = recurrent_form.room(biased=len(self.cell.weight) > 1)
+            if recurrent is not None and own_connection is not None:
+                own_biased = form.has_bias(own_connection, self.cell.weight)
+                back_gradient = placed.gradient(own_connection, recurrent, own_biased)
             number = placed.zeros(n_learned * placed.n)
             scratch = back.BackRoom(
                 placed.zeros(k * placed.n),
@@ -211,6 +211,7 @@ class _Walk:
                 np.empty(n_out, np.uint32),
                 np.empty(n_out, np.uint32),
                 placed.zeros(n_out),
+                *placed.ring(),
             )
             back.backward(
                 connection,
@@ -235,9 +236,9 @@ class _Walk:
         if first_walk:
             self._first = False
             self._numbers = [number for _, _, number in found]
-            if recurrent_form is not None:
-                parts = [part for _, part, _ in found]
-                self.weight = recurrent_form.total(parts, self.cell.weight)
+            if own_connection is not None:
+                own_form = placed.synapses(own_connection)
+                self.weight = own_form.total([part for _, part, _ in found], self.cell.weight)
         total = synapses.total([gradient for gradient, _, _ in found], term.parameter)
         return Gradient(lists.gathered, total)
 
@@ -265,6 +266,6 @@ def _recurrent(cell: Cell, placed: Placed) -> tuple[Any, Tensor]:
     """The connection from the layer to itself as kernels take it, and what it keeps."""
     if cell.recurrent is None:
         return None, torch.empty(0)
-    synapses = form.form_of(cell.recurrent, placed.layout, placed.dtype)
+    synapses = placed.synapses(cell.recurrent)
     rows = synapses.fan_outs(cell.weight[0])
     return synapses.kernel(rows, cell.weight), rows
