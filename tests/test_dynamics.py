@@ -175,6 +175,23 @@ def test_single_precision(published):
     assert_close({name: g.double() for name, g in found.items()}, expected, 2e-4)
 
 
+@pytest.mark.parametrize("published", [SPIKING_NEURONS[5], SPIKING_NEURONS[2]], ids=str)
+@pytest.mark.parametrize("cuts", [(T,), (1, 58, 1)], ids=str)
+def test_ranges_of_samples_in_threads_of_their_own_give_the_same(published, cuts):
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        out, state, expected = run_layer(published, "cpu", False, True, cuts=cuts)
+        for threads in (2, 3):
+            torch.set_num_threads(threads)
+            mine, last, found = run_layer(published, "cpu", False, True, cuts=cuts)
+            assert torch.equal(mine, out)
+            assert torch.equal(last, state)
+            assert_close(found, expected, 1e-12)
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_a_current_made_by_hand_drives_any_neuron():
     layer = built(SPIKING_NEURONS[0], True, False, F64)
     dense, active = inputs()

@@ -99,6 +99,7 @@ def forward(
             recurrent,
             unit,
             steps,
+            first * steps,
             last * steps,
             n_out,
             driven,
@@ -144,6 +145,7 @@ def _walk(
     recurrent,
     unit,
     steps,
+    begin,
     end,
     n_out,
     driven,
@@ -158,7 +160,10 @@ def _walk(
     out_offset,
     active_offset,
 ):
-    """Walks from `at` to row `end`, or to where the lists may be too short for another step."""
+    """Walks from `at` to row `end`, or to where the lists may be too short for another step.
+
+    `begin` is the first row of the range, from where its lists are counted.
+    """
     row, n_spikes, n_active, n_place = at
     step = row % steps
     while row < end:
@@ -174,12 +179,15 @@ def _walk(
                 n_place = _resume(unit, room, sites, n_out, given, sample)
         looks = True
         if step > 0 or unit.lag == 0:
-            start = out_offset[row - 1] if step > 0 else 0
-            stop = out_offset[row] if step > 0 else 0
+            # The bounds at the first row are those of the range before.
+            start = out_offset[row - 1] if step > 0 and row - 1 > begin else 0
+            stop = n_spikes if step > 0 else 0
             source = found.unit
             if step == 0 and n_place > 0:
                 source, stop = room.fired, n_place
-            entries = active_offset[row - 1] if step > 0 else n_active
+            entries = n_active
+            if step > 0:
+                entries = active_offset[row - 1] if row - 1 > begin else 0
             _next(
                 terms, recurrent, unit, row - unit.lag, step, driven, room, sites, source, start, stop,
                 n_place, found, entries, n_active,
@@ -196,9 +204,11 @@ def _walk(
         out_offset[row + 1], active_offset[row + 1] = n_spikes, n_active
         if step == steps - 1 and len(ends) > 0:
             if unit.lag == 1:
+                start = out_offset[row] if row > begin else 0
+                entries = active_offset[row] if row > begin else 0
                 _next(
-                    terms, recurrent, unit, row, steps, driven, room, sites, found.unit,
-                    out_offset[row], n_spikes, n_place, found, active_offset[row], n_active,
+                    terms, recurrent, unit, row, steps, driven, room, sites, found.unit, start,
+                    n_spikes, n_place, found, entries, n_active,
                 )  # fmt: skip
                 n_place = 0
             _leave(unit, room, ends, end_trace, sample, n_place)
