@@ -47,7 +47,9 @@ def section(scope: Scope, records: Records) -> Section:
     for material in _materials(scope):
         points = _points(material, scope, records)
         if points:
-            parts += [_table(material, points), _drawing(material, points)]
+            parts.append(_table(material, points))
+        if len(points) > 1:
+            parts.append(_drawing(material, points))
     return Section(TITLE, parts if len(parts) > 1 else ["Not measured yet."])
 
 
