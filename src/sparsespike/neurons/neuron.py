@@ -122,9 +122,9 @@ class Neuron(Module):
         return equations_of(self, potential).spike(potential)
 
     def settings(self) -> dict[str, Any]:
-        """What the constructor was given, by name, as it is now."""
-        names = inspect.signature(type(self)).parameters
-        return {name: getattr(self, name) for name in names if name != "learn"}
+        """What the constructor was given, by name, as it is now, as far as it was kept by that name."""
+        names = [name for name in inspect.signature(type(self)).parameters if name != "learn"]
+        return {name: getattr(self, name) for name in names if hasattr(self, name)}
 
     def changed(self, **settings: Any) -> Self:
         """A neuron like this one, with other settings; what is learned starts from where it is now.
