@@ -142,7 +142,8 @@ def main() -> None:
     shape = BATCH, STEPS, N
     dense = (torch.rand(shape, generator=draw) < SHARE).float()
     active = torch.rand(shape, generator=draw) < SHARE
-    spikes = ss.Spikes.from_dense(dense.clone().requires_grad_(), active=active)
+    spikes = ss.Spikes.from_dense(dense, active=active)
+    spikes.value.requires_grad_()
     about = {name: environment()[name] for name in ("time", "cpu", "cores")}
     for name, (layer, loop) in cases().items():
         narrowed(layer, spikes)
