@@ -204,8 +204,9 @@ def _drawing(material: Material, points: list[dict[str, Any]]) -> Drawing:
         axes[2].plot(width, [point["speed"] for point in points], "o-", color=COLOURS["orange"])
         axes[2].set(ylabel="backward speed-up, layer 2", ylim=(0, None))
         for ax in axes:
+            # Set, not found: limits found from what is drawn may be those of a linear axis still.
             ax.set(xscale="log", xlabel="half-width $B_{th}$")
-            ax.invert_xaxis()
+            ax.set_xlim(1.4 * max(width), min(width) / 1.4)
     return Drawing(
         f"fig5-{material.dataset}",
         figure,
