@@ -6,7 +6,6 @@ Each is the update of one step, from the state and the input current to (state, 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -306,4 +305,3 @@ def difference() -> Published:
 
 
 READOUTS = (leaky(), summed(), cascade(), difference())
-assert math.isfinite(BAND)

@@ -86,8 +86,16 @@ class Delay(nn.Module):
             self.register_buffer("steps", steps)
 
     def of_synapses(self, n_out: int, n_in: int) -> Tensor:
-        """(n_out, n_in): the delay of each synapse as it is now, in its range; differentiable."""
+        """(n_out, n_in): the delay of each synapse as it is now, in its range; differentiable.
+
+        Raises:
+            ValueError: if the delays are those of a connection of another size.
+        """
         steps = self.steps
+        shape = {"synapse": (n_out, n_in), "input": (n_in,), "output": (n_out,)}[self.per]
+        if steps.shape != shape:
+            found = tuple(steps.shape)
+            raise ValueError(f"delay: expected steps {shape}, one per {self.per}, found {found}")
         steps = steps + (steps.detach().clamp(0, self.max_steps) - steps.detach())
         if self.per == "output":
             steps = steps[:, None]

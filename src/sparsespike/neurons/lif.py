@@ -213,9 +213,11 @@ class LIF(Neuron):
 
     def _is_plain(self) -> bool:
         """Whether this is the paper's neuron, one number for all neurons."""
+        # A neuron that is frozen for a call has its parameters' values among its attributes.
+        each = any(isinstance(self.__dict__.get(name), Tensor) for name in self.numbers)
         return (
-            not self._parameters
-            and not self._buffers
+            type(self).matrices is LIF.matrices
+            and not (self._parameters or self._buffers or each)
             and self.lag == 1
             and self.gain == 1.0
             and self.reset != "clear"

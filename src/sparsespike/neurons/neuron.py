@@ -185,10 +185,19 @@ class Neuron(Module):
                 raise ValueError(
                     f"{type(self).__name__}: expected parameters of the neuron itself, found {name}"
                 )
-        frozen = self._frozen()
         if type(self).matrices is Neuron.matrices or steps_itself(self):
+            frozen = self._frozen()
             return descriptions.Own(type(self).__name__, frozen, names, self.spiking, self.lag)
+        return self.formed(names)
+
+    def formed(self, names: tuple[str, ...]) -> descriptions.Dynamics:
+        """The neuron in the form of `Matrices`, of the values of these of its parameters.
+
+        Raises:
+            ValueError: naming the number that has no meaning.
+        """
         self.check()
+        frozen = self._frozen()
         return descriptions.Dynamics(
             type(self).__name__,
             self.spiking,
@@ -302,8 +311,8 @@ def steps_itself(neuron: Neuron) -> bool:
 
 def equations_of(neuron: Neuron, like: Tensor) -> FormEquations:
     """The form of a neuron in plain PyTorch, for as many neurons as the last axis of `like` has."""
-    told = Neuron.describe(neuron)
-    assert isinstance(told, descriptions.Dynamics)
+    names = tuple(name for name, each in neuron._parameters.items() if each is not None)
+    told = neuron.formed(names)
     return FormEquations(told.form(learned(neuron), like.shape[-1], like), told)
 
 

@@ -92,8 +92,11 @@ def check_each(name: str, value: Number, expected: str, right: Callable[[Tensor]
 def check_tau(name: str, value: Number, dt: float) -> None:
     """Raises a ValueError unless time constants and step are > 0; learned ones may have left the range."""
     leak(1.0, dt)
-    if not isinstance(value, nn.Parameter):
-        check_each(name, value, "a time constant in seconds > 0", lambda x: x > 0)
+    expected = "a time constant in seconds > 0"
+    if isinstance(value, nn.Parameter):
+        check_each(name, value, expected, lambda x: ~x.isnan())
+    else:
+        check_each(name, value, expected, lambda x: x > 0)
 
 
 def check_finite(name: str, value: Number) -> None:
@@ -110,8 +113,11 @@ def check_choice(name: str, found: Any, known: Sequence[str]) -> None:
 
 def check_share(name: str, value: Number, what: str) -> None:
     """Raises a ValueError unless each number lies in [0, 1]; learned ones may have left the range."""
-    if not isinstance(value, nn.Parameter):
-        check_each(name, value, f"{what} in [0, 1]", lambda x: (x >= 0) & (x <= 1))
+    expected = f"{what} in [0, 1]"
+    if isinstance(value, nn.Parameter):
+        check_each(name, value, expected, lambda x: ~x.isnan())
+    else:
+        check_each(name, value, expected, lambda x: (x >= 0) & (x <= 1))
 
 
 def shown(value: Number) -> str:

@@ -86,7 +86,12 @@ class Readout(Neuron):
         return _checked(number("tau_mem", self.tau_mem), number("dt", self.dt))
 
     def _is_plain(self) -> bool:
-        return not self._parameters and not self._buffers and self.lag == 1
+        each = isinstance(self.__dict__.get("tau_mem"), Tensor)
+        return (
+            type(self).matrices is Readout.matrices
+            and not (self._parameters or self._buffers or each)
+            and self.lag == 1
+        )
 
     def _equations(self, like: Tensor) -> Any:
         """The equations for as many neurons as the last axis of `like` has."""
