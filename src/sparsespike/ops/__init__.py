@@ -6,8 +6,9 @@ is for looking, `unit_shape_of` for how its neurons are laid out.
 
 from __future__ import annotations
 
+from sparsespike.ops.checks import unit_shape_of
 from sparsespike.ops.counts import count
-from sparsespike.ops.layers import dense_current, run, unit_shape_of
+from sparsespike.ops.layers import dense_current, run
 from sparsespike.ops.pools import max_pool, sum_pool
 
 __all__ = ["count", "dense_current", "max_pool", "run", "sum_pool", "unit_shape_of"]

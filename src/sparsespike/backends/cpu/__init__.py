@@ -61,7 +61,7 @@ def spiking_forward(
     out_offset[0] = active_offset[0] = 0
     driven = any(len(term.parameter) > 1 for term in terms) or bool(constants.floor < 0)
     layout = form.layout_of(terms)
-    inflows, kept = form.inflows(terms, layout, dtype)
+    inflows, kept = form.inflows(terms, form.forms_of(terms, layout, dtype))
 
     def run(first: int, last: int) -> tuple[NDArray, ...]:
         state = aligned((form.n_places(layout, n_out, dtype),), dtype, -np.inf)
@@ -219,7 +219,7 @@ def readout_forward(terms: Sequence[Term], cell: Cell, precision: Precision) -> 
     n_batch, steps, _ = terms[0].spikes.shape
     potential = np.empty((n_batch, steps, n_out), dtype)
     layout = form.layout_of(terms)
-    inflows, kept = form.inflows(terms, layout, dtype)
+    inflows, kept = form.inflows(terms, form.forms_of(terms, layout, dtype))
 
     def run(first: int, last: int) -> None:
         state = aligned((form.n_places(layout, n_out, dtype),), dtype)

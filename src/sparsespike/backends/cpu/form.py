@@ -64,6 +64,11 @@ def form_of(connection: Connection, layout: Layout | None, dtype: np.dtype) -> F
     return LinearForm(with_kernel(connection, Linear, "cpu"), layout, dtype)
 
 
+def forms_of(terms: Sequence[Term], layout: Layout | None, dtype: np.dtype) -> list[Form]:
+    """The forms of the terms' connections."""
+    return [form_of(term.connection, layout, dtype) for term in terms]
+
+
 def has_bias(connection: Connection, parameter: Sequence[Tensor]) -> bool:
     """Whether a bias is among a connection's tensors."""
     return len(parameter) > (2 if isinstance(connection, DelayedLinear) else 1)
@@ -106,11 +111,8 @@ def inflow(term: Term, form: Any, fan_out: Tensor) -> Inflow:
     return Inflow(form.kernel(fan_out, term.parameter), *rows(spikes.unit, spikes.offset))
 
 
-def inflows(
-    terms: Sequence[Term], layout: Layout | None, dtype: np.dtype
-) -> tuple[tuple[Inflow, ...], list[Tensor]]:
-    """The terms as a forward walk takes them, and the weights as events read them."""
-    forms = [form_of(term.connection, layout, dtype) for term in terms]
+def inflows(terms: Sequence[Term], forms: Sequence[Any]) -> tuple[tuple[Inflow, ...], list[Tensor]]:
+    """The terms as a forward walk takes them, and the weights as events read them; `forms`: one per term."""
     kept = [
         synapses.fan_outs(term.parameter[0]) for term, synapses in zip(terms, forms, strict=True)
     ]

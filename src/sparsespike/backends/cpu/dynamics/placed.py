@@ -88,9 +88,7 @@ class Placed:
 
     def inflows(self, terms: Sequence[Term]) -> tuple[tuple[Any, ...], list[Tensor]]:
         """The terms as a forward walk takes them, and the weights as events read them."""
-        forms = [self.synapses(term.connection) for term in terms]
-        kept = [one.fan_outs(term.parameter[0]) for term, one in zip(terms, forms, strict=True)]
-        return tuple(map(form.inflow, terms, forms, kept)), kept
+        return form.inflows(terms, [self.synapses(term.connection) for term in terms])
 
     def gradient(self, connection: Connection, kernel: Any, biased: bool) -> Any:
         """Room for a connection's gradient; `kernel`: its own form."""
