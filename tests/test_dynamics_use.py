@@ -167,3 +167,31 @@ def test_delays_of_another_size_than_the_weight_are_named():
     linear.weight = nn.Parameter(torch.zeros(8, 13, dtype=F64))
     with pytest.raises(ValueError, match=r"delay: expected steps \(8, 13\), one per synapse"):
         linear(spikes(2, 30, 13))
+
+
+class Sharing(ss.Neuron):
+    """Neurons whose leaks share one budget: each depends on the numbers of all."""
+
+    numbers = ("pull",)
+
+    def __init__(self, pull: Tensor):
+        self.pull = pull
+        self.learn(("pull",))
+
+    def matrices(self) -> ss.Matrices:
+        share = torch.softmax(torch.as_tensor(self.pull), 0)
+        return ss.Matrices([[1 - share]], [1.0], [1.0], 1.0, reset=[1.0])
+
+
+def test_learned_numbers_that_mix_neurons_are_refused_where_they_would_be_wrong():
+    torch.manual_seed(0)
+    layer: Any = ss.Layer(ss.Linear(12, 8, dtype=F64), Sharing(torch.randn(8, dtype=F64)))
+    layer.neuron.b_th = 5.0
+    given = spikes(2, 30, 12)
+    with ss.use_backend("dense"):
+        layer(given).to_dense().sum().backward()
+    assert layer.neuron.pull.grad.abs().sum() > 0
+    with pytest.raises(
+        ValueError, match="matrices: expected A of each neuron to depend on its own"
+    ):
+        layer(given)

@@ -102,16 +102,21 @@ def tangents(
     number: Sequence[Tensor],
     n: int,
     like: Tensor,
+    trusted: bool,
 ) -> list[Form]:
     """The derivative of a form by each of its numbers, of which every neuron has its own.
 
-    Neurons do not mix: the derivative of a sum over neurons is each neuron's own.
+    Neurons do not mix, so that the derivative of a sum over neurons is each neuron's own.
 
     Args:
         matrices_of: the matrices as a function of the numbers.
         number: each (n,).
         n: how many neurons.
         like: in the form's dtype.
+        trusted: whether neurons are known not to mix; else a sum over every second neuron is looked at too.
+
+    Raises:
+        ValueError: if neurons mix, naming where.
     """
     leaves = [each.detach().clone().requires_grad_() for each in number]
     with torch.enable_grad():
@@ -124,14 +129,34 @@ def tangents(
         for i, entry in enumerate(row or ()):
             if not entry.requires_grad:
                 continue
-            found = torch.autograd.grad(
-                entry, leaves, torch.ones_like(entry), retain_graph=True, allow_unused=True
-            )
+            found = _slopes(entry, leaves, torch.ones_like(entry))
+            if not trusted and n > 1:
+                _check_apart(name, entry, leaves, found)
             for slope, each in zip(slopes, found, strict=True):
                 own = slope[name]
                 if each is not None and own is not None:
                     own[i] = each.to(like.dtype)
     return [_stacked(slope) for slope in slopes]
+
+
+def _slopes(entry: Tensor, leaves: Sequence[Tensor], share: Tensor) -> tuple[Tensor | None, ...]:
+    """The derivative of the sum of share * entry by each number."""
+    return torch.autograd.grad(entry, leaves, share, retain_graph=True, allow_unused=True)
+
+
+def _check_apart(
+    name: str, entry: Tensor, leaves: Sequence[Tensor], found: Sequence[Tensor | None]
+) -> None:
+    """Raises a ValueError unless each neuron's entry depends on its own numbers alone."""
+    second = (torch.arange(len(entry), device=entry.device) % 2).to(entry)
+    for slope, half in zip(found, _slopes(entry, leaves, second), strict=True):
+        if slope is None or half is None:
+            continue
+        if not torch.allclose(half, second.to(slope) * slope, rtol=1e-3, atol=0.0):
+            raise ValueError(
+                f"matrices: expected {name} of each neuron to depend on its own numbers alone, as this "
+                'backend takes it to, found one that mixes them; "dense" computes it'
+            )
 
 
 def _entries(matrices: Matrices, n: int, like: Tensor) -> Entries:

@@ -114,6 +114,7 @@ class Dynamics:
         detach_reset: whether the reset counts as a constant in the gradient.
         shape: of the surrogate, None for one that kernels do not know.
         slope: g at V - v_th.
+        trusted: whether its neurons are known not to mix: those of this library.
     """
 
     name: str
@@ -125,6 +126,7 @@ class Dynamics:
     detach_reset: bool
     shape: Shape | None
     slope: Callable[[Tensor], Tensor]
+    trusted: bool
 
     def form(self, number: Sequence[Tensor], n: int, like: Tensor) -> Form:
         """The form of n neurons from the learned numbers, each (N,) or 0-d; differentiable."""
@@ -137,7 +139,7 @@ class Dynamics:
         def of(numbers: Sequence[Tensor]) -> Matrices:
             return self.matrices(dict(zip(self.names, numbers, strict=True)))
 
-        return tangents(of, each, n, like)
+        return tangents(of, each, n, like, self.trusted)
 
 
 @dataclass(frozen=True)

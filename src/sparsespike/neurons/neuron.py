@@ -208,6 +208,7 @@ class Neuron(Module):
             self.detach_reset,
             shape_of(self.surrogate),
             copy.copy(self.surrogate).slope,
+            type(self).__module__.startswith("sparsespike."),
         )
 
     def _n_own(self) -> int:
