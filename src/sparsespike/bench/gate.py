@@ -28,6 +28,10 @@ PLANES_ROOM = 3.0
 Outcome = tuple[Tensor, Tensor, Tensor]
 
 
+class NothingHappened(ValueError):
+    """In the part of a case that is compared: no spike, or no gradient other than zero."""
+
+
 def head_samples(n_batch: int, n_step: int, n_unit: int) -> int:
     """How many samples are compared.
 
@@ -93,13 +97,13 @@ def compare(
         exact: whether float64 in means float64 throughout.
 
     Raises:
-        ValueError: if nothing happened in the case, so that there is nothing to compare.
+        NothingHappened: in the case, so that there is nothing to compare.
     """
     names = ("spikes", "gradient of the input", "gradient of the weights")
     counted = sure.bool()[:, None]
     for name, tensor in zip(names, (expected[0] * counted, *expected[1:]), strict=True):
         if tensor.numel() and not tensor.count_nonzero():
-            raise ValueError(
+            raise NothingHappened(
                 f"gate: expected something to compare, found no {name} other than zero"
             )
     flips = int(((found[0] != expected[0]) & counted).sum())

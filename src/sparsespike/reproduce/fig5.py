@@ -141,7 +141,8 @@ def _points(material: Material, scope: Scope, records: Records) -> list[dict[str
                 ],
                 "speed": clean.get("ratio", {}).get("backward", math.nan),
                 "saved": clean.get("memory_saved_percent") or math.nan,
-                "neurons": None if timed is None else timed["case"]["neurons"],
+                "neurons": rows and timed and timed["case"]["neurons"],
+                "nothing": timed is not None and "nothing" in timed,
             }
         )
     return points
@@ -161,8 +162,8 @@ def _table(material: Material, points: list[dict[str, Any]]) -> Table:
                 "" if math.isnan(paper) else f"{paper:.1%}",
                 f"{point['loss']:.3f}",
                 f"{point['activity'][0]:.2%}, {point['activity'][1]:.2%}",
-                "" if math.isnan(point["speed"]) else f"{point['speed']:.3g}×",
-                "" if math.isnan(speed) else f"{speed:g}×",
+                "nothing active" if point["nothing"] else _times(point["speed"]),
+                _times(speed),
                 "" if math.isnan(point["saved"]) else f"{point['saved']:.1f} %",
             ]
         )
@@ -175,8 +176,13 @@ def _table(material: Material, points: list[dict[str, Any]]) -> Table:
         header,
         rows,
         f"{material.title}, {material.epochs} epochs, {sizes}. Backward of layer 2 against the "
-        f"clean dense loop, B = {BATCH}, one core; the paper's against its own, on a GPU.",
+        f"clean dense loop, B = {BATCH}, one core; the paper's against its own, on a GPU. "
+        "\"Nothing active\": not one entry in the samples that are compared before a time is taken.",
     )
+
+
+def _times(speed: float) -> str:
+    return "" if math.isnan(speed) else f"{speed:.3g}×"
 
 
 def _drawing(material: Material, points: list[dict[str, Any]]) -> Drawing:
