@@ -58,6 +58,20 @@ def test_a_recipe_builds_what_it_says():
     assert plain[0].neuron is plain[1].neuron  # pyright: ignore
 
 
+def test_fully_connected_layers_among_others_are_recurrent_and_delayed():
+    changes = {
+        "hidden": (),
+        "layers": ("Conv2d(1, 2, 5, stride=8)", "Dropout(0.2)", "Linear(18, 9)"),
+    }
+    conv, _, linear, _ = dataclasses.replace(RICH, **changes).network((1, 28, 28), 10)
+    assert isinstance(conv, ss.Layer)
+    assert isinstance(linear, ss.Layer)
+    assert conv.recurrent is None
+    assert linear.recurrent.weight.shape == (9, 9)
+    assert linear.connection.delay.steps.shape == (9, 18)
+    assert linear.connection.delay.steps.requires_grad
+
+
 def test_numbers_and_delays_have_a_rate_of_their_own_and_no_decay():
     net = RICH.network(784, 10)
     groups = architecture.groups(RICH, net)
@@ -109,8 +123,8 @@ def test_such_a_run_learns_and_ends_alike_where_it_was_stopped(tmp_path):
         ({"recurrent": 1}, "recurrent: expected true or false"),
         ({"lr_numbers": 0.0}, "lr_numbers: expected"),
         (
-            {"hidden": (), "layers": ("Linear(784, 9)",), "recurrent": True},
-            "recurrent: expected hidden",
+            {"hidden": (), "layers": ("Conv2d(1, 2, 3)",), "recurrent": True},
+            "recurrent: expected a fully connected layer",
         ),
     ],
     ids=str,

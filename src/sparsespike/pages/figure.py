@@ -24,6 +24,7 @@ from sparsespike.data.whole import write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 # Okabe and Ito's colours (2008, https://jfly.uni-koeln.de/color/), which colour-blind readers tell apart, and
@@ -159,6 +160,28 @@ def panels(
         height_ratios=heights,
     )
     return figure, list(axes.flat)
+
+
+def plain_numbers(*axes: Axis) -> None:
+    """Marks log scales by plain numbers, not powers of ten; call it when everything is drawn.
+
+    Args:
+        axes: `ax.xaxis` or `ax.yaxis`, of a log scale; over less than two decades it is marked at 1, 2, 5,
+            10, else at 1, 10, 100.
+    """
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    for axis in axes:
+        low, high = axis.get_view_interval()
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
+        axis.set_minor_locator(NullLocator())
+
+
+def legend_above(figure: Figure, ax: Axes, columns: int = 4) -> None:
+    """One legend for all panels, above them, of what is labelled in one."""
+    handles, labels = ax.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=columns)
 
 
 def svg(figure: Figure, prefix: str = "") -> str:

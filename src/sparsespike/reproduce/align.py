@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sparsespike.pages.figure import COLOURS, Drawing, panels, style
+from sparsespike.pages.figure import COLOURS, Drawing, legend_above, panels, style
 from sparsespike.pages.page import Section, Table
 from sparsespike.reproduce.claim import Claim
 from sparsespike.reproduce.gradients import Alignment
@@ -95,7 +95,7 @@ def _points(
 def _drawing(material: Material, scope: Scope, records: Records) -> Drawing:
     names = _surrogates(scope)
     with style():
-        figure, axes = panels(1, len(names), height=2.6, sharey=True)
+        figure, axes = panels(1, len(names), height=2.8, sharey=True)
         for ax, surrogate in zip(axes, names, strict=True):
             points = _points(material, surrogate, scope, records)
             width = [point["b_th"] for point in points]
@@ -110,7 +110,7 @@ def _drawing(material: Material, scope: Scope, records: Records) -> Drawing:
             ax.set_xticks([0.01, 0.1, 0.2, 0.8], ["0.01", "0.1", "0.2", "0.8"])
             ax.minorticks_off()
         axes[0].set_ylabel("cosine of ∇W, cut and uncut")
-        axes[0].legend(fontsize=7.5)
+        legend_above(figure, axes[0])
     return Drawing(
         f"alignment-{material.dataset}",
         figure,

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from sparsespike.bench.crossing import crossing
 from sparsespike.bench.layer import LayerBench
 from sparsespike.bench.trial import Method
-from sparsespike.pages.figure import COLOURS, Drawing, panels, style
+from sparsespike.pages.figure import COLOURS, Drawing, legend_above, panels, plain_numbers, style
 from sparsespike.pages.page import Section, Table
 from sparsespike.reproduce.cell import Cell, Place
 from sparsespike.reproduce.claim import Claim
@@ -78,7 +78,7 @@ def section(scope: Scope, records: Records) -> Section:
         return Section(TITLE, ["Not measured yet."])
     rows = []
     with style():
-        figure, axes = panels(1, 2, height=3.2, sharey=True)
+        figure, axes = panels(1, 2, height=3.4, sharey=True)
         for ax, (label, points) in zip(axes, found.items(), strict=True):
             for method, colour in (("clean-dense", "blue"), ("fused-dense", "green")):
                 for phase, marker in zip(PHASES, ("o--", "o-"), strict=True):
@@ -93,8 +93,10 @@ def section(scope: Scope, records: Records) -> Section:
                     rows.append([label, method, phase, _share(at, share)])
             ax.axhline(1, color=COLOURS["grey"], linewidth=1)
             ax.set(xscale="log", yscale="log", xlabel="spikes and active entries (%)", title=label)
+        for ax in axes:
+            plain_numbers(ax.xaxis, ax.yaxis)
         axes[0].set_ylabel("dense time / sparsespike's")
-        axes[0].legend(fontsize=7.5)
+        legend_above(figure, axes[0])
     drawing = Drawing(
         "break-even",
         figure,

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sparsespike.pages.figure import COLOURS, Drawing, panels, style
+from sparsespike.pages.figure import COLOURS, Drawing, legend_above, panels, style
 from sparsespike.pages.page import Section, Table
 from sparsespike.reproduce.cell import Cell
 from sparsespike.reproduce.claim import Claim, spread
@@ -178,7 +178,7 @@ def _drawn_maps(found: dict[str, Any], cell: GradientMaps) -> Drawing:
 
 def _drawn_losses(materials: list[Material], records: Records) -> Drawing:
     with style():
-        figure, axes = panels(1, len(materials), height=2.7)
+        figure, axes = panels(1, len(materials), height=2.9)
         for ax, material in zip(axes, materials, strict=True):
             for runs, colour, label in (
                 (material.uncut(), "blue", "original"),
@@ -192,7 +192,7 @@ def _drawn_losses(materials: list[Material], records: Records) -> Drawing:
                     )  # fmt: skip
             ax.set(title=material.title, xlabel="epoch", ylim=(0, None))
         axes[0].set_ylabel("training loss (nats)")
-        axes[0].legend()
+        legend_above(figure, axes[0])
     return Drawing(
         "fig3c",
         figure,

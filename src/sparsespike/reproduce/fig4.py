@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sparsespike.bench.trial import OURS
-from sparsespike.pages.figure import COLOURS, Drawing, panels, style
+from sparsespike.pages.figure import COLOURS, Drawing, legend_above, panels, plain_numbers, style
 from sparsespike.pages.page import Section, Table
 from sparsespike.reproduce.cell import Cell
 from sparsespike.reproduce.claim import Claim
@@ -215,7 +215,7 @@ def _drawn_methods(measured: Sequence[tuple[Material, dict[str, Any]]]) -> Drawi
         method for method in COLOUR_OF if any(_times(f, method).get("ms") for _, f in measured)
     ]
     with style():
-        figure, axes = panels(1, 2, height=3.0, widths=[2, 1])
+        figure, axes = panels(1, 2, height=3.4, widths=[2, 1])
         width = 0.8 / len(methods)
         for i, method in enumerate(methods):
             at = [x + (i - (len(methods) - 1) / 2) * width for x in range(len(measured))]
@@ -235,8 +235,9 @@ def _drawn_methods(measured: Sequence[tuple[Material, dict[str, Any]]]) -> Drawi
         for ax in axes:
             ax.set_xticks(range(len(measured)), names, fontsize=8)
         axes[0].set(ylabel="backward time / sparsespike's", yscale="log", ylim=(1, None))
-        axes[0].legend(fontsize=7.5, ncols=2, loc="upper left")
-        axes[0].margins(y=0.35)
+        axes[0].set_xlim(-0.5, len(measured) - 0.5)
+        plain_numbers(axes[0].yaxis)
+        legend_above(figure, axes[0], columns=3)
         axes[1].set(ylabel="memory saved, eq. 14 (%)", ylim=(0, 112))
     return Drawing(
         "fig4a",
@@ -262,15 +263,16 @@ def _drawn_over_training(scope: Scope, records: Records) -> Drawing | None:
     if not lines:
         return None
     with style():
-        figure, axes = panels(1, len(lines), height=2.8)
+        figure, axes = panels(1, len(lines), height=3.0)
         for ax, (material, points) in zip(axes, lines.items(), strict=True):
             epoch = [n for n, _ in points]
             for method, colour in (("clean-dense", "blue"), (OURS, "orange")):
                 ax.plot(epoch, [_ms(one, method, "backward") for _, one in points], "o-",
                         color=COLOURS[colour], label=LABELS[method])  # fmt: skip
             ax.set(yscale="log", xlabel="epochs trained", title=material.title)
+            plain_numbers(ax.yaxis)
         axes[0].set_ylabel("backward of layer 2 (ms)")
-        axes[0].legend()
+        legend_above(figure, axes[0])
     return Drawing(
         "fig4b",
         figure,
@@ -293,7 +295,7 @@ def _drawn_by_size(scope: Scope, records: Records) -> Drawing | None:
     if not lines:
         return None
     with style():
-        figure, axes = panels(1, 3, height=2.9)
+        figure, axes = panels(1, 3, height=3.1)
         for (material, points), colour in zip(lines.items(), OF_DATA, strict=False):
             n = [size for size, _ in points]
             clean = [_times(one, "clean-dense") for _, one in points]
@@ -308,7 +310,7 @@ def _drawn_by_size(scope: Scope, records: Records) -> Drawing | None:
         axes[2].set(ylabel="memory saved, eq. 14 (%)", ylim=(0, 103))
         for ax in axes:
             ax.set_xlabel("hidden neurons $N$")
-        axes[1].legend(fontsize=7.5)
+        legend_above(figure, axes[0])
     return Drawing(
         "fig4c",
         figure,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from sparsespike.pages.figure import COLOURS, Drawing, panels, style
+from sparsespike.pages.figure import COLOURS, Drawing, panels, plain_numbers, style
 from sparsespike.pages.page import Section, Table
 from sparsespike.reproduce.cell import Cell
 from sparsespike.reproduce.claim import Claim, spread
@@ -177,7 +177,7 @@ def _table(material: Material, points: list[dict[str, Any]]) -> Table:
         rows,
         f"{material.title}, {material.epochs} epochs, {sizes}. Backward of layer 2 against the "
         f"clean dense loop, B = {BATCH}, one core; the paper's against its own, on a GPU. "
-        "\"Nothing active\": not one entry in the samples that are compared before a time is taken.",
+        '"Nothing active": not one entry in the samples that are compared before a time is taken.',
     )
 
 
@@ -213,6 +213,8 @@ def _drawing(material: Material, points: list[dict[str, Any]]) -> Drawing:
             # Set, not found: limits found from what is drawn may be those of a linear axis still.
             ax.set(xscale="log", xlabel="half-width $B_{th}$")
             ax.set_xlim(1.4 * max(width), min(width) / 1.4)
+            plain_numbers(ax.xaxis)
+        plain_numbers(axes[1].yaxis)
     return Drawing(
         f"fig5-{material.dataset}",
         figure,

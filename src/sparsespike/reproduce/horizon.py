@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from sparsespike.bench.trial import OURS
-from sparsespike.pages.figure import COLOURS, Drawing, panels, style
+from sparsespike.pages.figure import COLOURS, Drawing, panels, plain_numbers, style
 from sparsespike.pages.page import Section
 from sparsespike.reproduce.claim import Claim
 from sparsespike.reproduce.records import Records
@@ -46,6 +46,7 @@ def section(scope: Scope, records: Records) -> Section:
         axes[1].set(ylabel="peak memory (MiB)")
         for ax in axes:
             ax.set(xscale="log", yscale="log", xlabel="steps $T$")
+            plain_numbers(ax.xaxis, ax.yaxis)
         axes[0].legend()
     first, last = points[0], points[-1]
     grew = [

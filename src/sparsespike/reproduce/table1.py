@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sparsespike.pages.figure import COLOURS, Drawing, panels, style
+from sparsespike.pages.figure import COLOURS, Drawing, panels, plain_numbers, style
 from sparsespike.pages.page import Section, Table
 from sparsespike.reproduce.claim import Claim
 from sparsespike.reproduce.records import Records
@@ -78,6 +78,7 @@ def section(scope: Scope, records: Records) -> Section:
                     ax.plot(x, y, line.marker, color=COLOURS[line.colour], label=line.label)
                 ax.set(xscale="log", yscale="log", xlabel=SHOWN[name])
                 ax.set_xticks(x, [f"{value:g}" for value in x])
+                plain_numbers(ax.yaxis)
                 ax.minorticks_off()
         axes[0].set_ylabel("terms of a sum")
         axes[4].set_ylabel("backward (ms)")

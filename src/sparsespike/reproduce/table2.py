@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from sparsespike.pages.figure import COLOURS, Drawing, panels, style
+from sparsespike.pages.figure import COLOURS, Drawing, legend_above, panels, style
 from sparsespike.pages.page import Section, Table
 from sparsespike.reproduce.cell import Cell
 from sparsespike.reproduce.claim import Claim, Spread, spread
@@ -135,7 +135,7 @@ def _found(material: Material, records: Records) -> list[dict[str, Any]]:
 
 def _drawing(materials: Sequence[Material], records: Records) -> Drawing:
     with style():
-        figure, axes = panels(1, len(materials), height=2.7, sharey=True)
+        figure, axes = panels(1, len(materials), height=2.9, sharey=True)
         for ax, material in zip(axes, materials, strict=True):
             found = _found(material, records)
             for layer, colour in ((0, "blue"), (1, "orange")):
@@ -148,10 +148,11 @@ def _drawing(materials: Sequence[Material], records: Records) -> Drawing:
                 ax.fill_between(epoch, low, high, color=COLOURS[colour], alpha=0.25, linewidth=0)
                 ax.plot(epoch, mean, color=COLOURS[colour], label=f"layer {layer + 1}")
                 paper = PAPER[material.paper][layer]
-                ax.axhline(paper, color=COLOURS[colour], linestyle=":", linewidth=1)
+                said = f"the paper's mean, layer {layer + 1}"
+                ax.axhline(paper, color=COLOURS[colour], linestyle=":", linewidth=1, label=said)
             ax.set(title=material.title, xlabel="epoch")
         axes[0].set(ylabel="active entries (%)", ylim=(0, None))
-        axes[0].legend()
+        legend_above(figure, axes[0])
     return Drawing(
         "fig3a",
         figure,

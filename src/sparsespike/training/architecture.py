@@ -54,7 +54,8 @@ def network(recipe: Recipe, unit_shape: Sequence[int], n_class: int) -> Network:
             if isinstance(module, Connection):
                 signal = _silence(module(signal).unit_shape)
                 n = math.prod(signal.unit_shape)
-                own = Linear(n, n) if recipe.recurrent else None
+                linear = isinstance(module, Linear)
+                own = Linear(n, n) if recipe.recurrent and linear else None
                 layer = Layer(module, shared or _neuron(recipe, n), recurrent=own)
                 _draw(recipe, layer, module, alpha, generator)
                 if (
@@ -143,7 +144,11 @@ def _hidden(recipe: Recipe, n_in: int, generator: torch.Generator) -> list[nn.Mo
     for text in recipe.layers:
         name, given, named = call("layers", text, LAYERS)
         try:
-            modules.append(attrgetter(name)(sparsespike)(*given, **named))
+            module = attrgetter(name)(sparsespike)(*given, **named)
+            if name == "Linear" and recipe.delay:
+                delay = _delay(recipe, module.n_in, module.n_out, generator)
+                module = Linear(*given, **named, delay=delay)
+            modules.append(module)
         except (TypeError, ValueError) as error:
             raise ValueError(f"layers: {text}: {error}") from None
     return modules

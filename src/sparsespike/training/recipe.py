@@ -68,8 +68,9 @@ class Recipe:
         neuron: of the hidden layers: LIF, CuBaLIF(tau_syn=5e-3), ALIF(tau_adapt=0.1, beta=0.2),
             AdLIF(tau_adapt=0.1, a=0.02, b=0.1). What this recipe has a field for is filled in.
         learn: numbers of these neurons that are learned, each neuron's own: tau_mem, v_th, tau_adapt, a, b.
-        recurrent: whether each layer of hidden is connected to itself.
-        delay: longest delay in steps, learned for each synapse into a layer of hidden; 0 for none.
+        recurrent: whether each fully connected hidden layer is connected to itself.
+        delay: longest delay in steps, learned for each synapse into a fully connected hidden layer; 0 for
+            none.
         reduce: how the readout's potential over time becomes one logit per class.
         init: initial weights: normal, N(0, (init_gain (1 - alpha) / sqrt(n_in))^2) with alpha the leak
             of one step, uniform, within 1 / sqrt(n_in) of 0, or neuron, as wide as suits the neuron.
@@ -145,10 +146,11 @@ class Recipe:
         for text in self.layers:
             call("layers", text, LAYERS)
         call("neuron", self.neuron, NEURONS)
-        if self.layers and (self.recurrent or self.delay):
+        linear = not self.layers or any(text.startswith("Linear(") for text in self.layers)
+        if not linear and (self.recurrent or self.delay):
             name = "recurrent" if self.recurrent else "delay"
             raise ValueError(
-                f"{name}: expected hidden = [...], whose layers are fully connected, found layers"
+                f"{name}: expected a fully connected layer, hidden = [...] or Linear, found none"
             )
         if self.init == "normal" and math.isinf(self.tau_mem):
             raise ValueError(
