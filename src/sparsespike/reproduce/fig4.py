@@ -79,15 +79,13 @@ def claims(scope: Scope, records: Records) -> list[Claim]:
         original, sparse = PAPER_MS[material.paper]
         loop, clean = _times(found, "paper-loop"), _times(found, "clean-dense")
         where = f"one CPU core, {material.dataset}; the paper: a GPU, against its O(T²) loop"
-        backward, total = _ratio(loop, "backward"), _ratio(loop, "total")
-        against_clean = f"({_shown(_ratio(clean, 'backward'))}× the clean loop)"
         made.append(
             Claim(
                 f"{material.paper}: backward of layer 2 is faster",
                 "fig. 4A, B",
                 f"{original / sparse:.0f}× ({original:g} to {sparse:g} ms)",
-                f"{_shown(backward)}× {against_clean}",
-                _above(backward, original / sparse),
+                _against(loop, clean, "backward"),
+                _above(loop, clean, "backward", original / sparse),
                 where,
             )
         )
@@ -96,8 +94,8 @@ def claims(scope: Scope, records: Records) -> list[Claim]:
                 f"{material.paper}: forward and backward of layer 2 together are faster",
                 "fig. 4C",
                 f"{PAPER_OVERALL[material.paper]:g}×",
-                f"{_shown(total)}× ({_shown(_ratio(clean, 'total'))}× the clean loop)",
-                _above(total, PAPER_OVERALL[material.paper]),
+                _against(loop, clean, "total"),
+                _above(loop, clean, "total", PAPER_OVERALL[material.paper]),
                 where,
             )
         )
@@ -116,9 +114,18 @@ def claims(scope: Scope, records: Records) -> list[Claim]:
     return made
 
 
-def _above(ours: float, paper: float) -> Any:
+def _against(loop: dict[str, Any], clean: dict[str, Any], phase: str) -> str:
+    ours, theirs = _ratio(loop, phase), _ratio(clean, phase)
     if math.isnan(ours):
-        return "not comparable"
+        return f"{_shown(theirs)}× the clean loop; the O(T²) loop did not run"
+    return f"{_shown(ours)}× ({_shown(theirs)}× the clean loop)"
+
+
+def _above(loop: dict[str, Any], clean: dict[str, Any], phase: str, paper: float) -> Any:
+    """By the paper's own loop; where it did not run, by the clean one, which is no slower."""
+    ours = _ratio(loop, phase)
+    if math.isnan(ours):
+        return "reproduced" if _ratio(clean, phase) >= paper else "not comparable"
     return "reproduced" if ours >= paper else "not reproduced"
 
 

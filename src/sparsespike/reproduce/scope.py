@@ -98,7 +98,7 @@ _FULL = (
 # At hand in place of another: smaller, so that an epoch is fewer steps.
 _STAND_IN = {
     "fashion-mnist": ("fashion-mnist-sample", 200, 0.5, 8.0, 5, 2, 20),
-    "nmnist": ("nmnist-small", 1000, 0.6, 8.0, 3, 1, 40),
+    "nmnist": ("nmnist-small", 1000, 0.6, 4.5, 3, 1, 300),
     "shd": ("fsdd-spikes", 100, 2.0, 30.0, 5, 2, 20),
 }
 # Epochs with and without a band of the quick reproduction.
