@@ -172,7 +172,7 @@ def plain_numbers(*axes: Axis) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     for axis in axes:
-        low, high = axis.get_view_interval()
+        low, high = sorted(axis.get_view_interval())
         axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
         axis.set_minor_locator(NullLocator())
@@ -181,7 +181,7 @@ def plain_numbers(*axes: Axis) -> None:
 def legend_above(figure: Figure, ax: Axes, columns: int = 4) -> None:
     """One legend for all panels, above them, of what is labelled in one."""
     handles, labels = ax.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=columns)
+    figure.legend(handles, labels, loc="outside upper center", ncols=columns, handlelength=2.8)
 
 
 def svg(figure: Figure, prefix: str = "") -> str:

@@ -252,7 +252,7 @@ def _drawn_methods(measured: Sequence[tuple[Material, dict[str, Any]]]) -> Drawi
         "How many times longer the dense methods take for the backward pass of the second layer "
         "(left), and the memory saved against the clean dense loop (right). The paper's own "
         "baseline, O(T²) in time, grows faster than any method needs; a claim should rest on the "
-        "clean loop.",
+        "clean loop. Where a bar is missing, the table says why.",
         "Bars of backward speed-up by data set and dense method, and of memory saved.",
     )
 
@@ -270,7 +270,7 @@ def _drawn_over_training(scope: Scope, records: Records) -> Drawing | None:
     if not lines:
         return None
     with style():
-        figure, axes = panels(1, len(lines), height=3.0)
+        figure, axes = panels(1, len(lines), height=3.0, sharey=True)
         for ax, (material, points) in zip(axes, lines.items(), strict=True):
             epoch = [n for n, _ in points]
             for method, colour in (("clean-dense", "blue"), (OURS, "orange")):

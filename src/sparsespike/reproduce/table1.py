@@ -78,7 +78,8 @@ def section(scope: Scope, records: Records) -> Section:
                     ax.plot(x, y, line.marker, color=COLOURS[line.colour], label=line.label)
                 ax.set(xscale="log", yscale="log", xlabel=SHOWN[name])
                 ax.set_xticks(x, [f"{value:g}" for value in x])
-                plain_numbers(ax.yaxis)
+                if row:
+                    plain_numbers(ax.yaxis)
                 ax.minorticks_off()
         axes[0].set_ylabel("terms of a sum")
         axes[4].set_ylabel("backward (ms)")
