@@ -71,6 +71,9 @@ def claims(scope: Scope, records: Records) -> list[Claim]:
     if found is not None:
         accuracy = spread([found["result"]["test"]["accuracy"]])
         assert accuracy is not None
+        n = len(found["epochs"])
+        before, last = (found["epochs"][i]["loss"] for i in (max(0, n - 2), n - 1))
+        falling = f", its loss still falling ({before:.3f}, {last:.3f})" if n > 1 else ""
         made.append(
             Claim(
                 "Sparse gradients train a convolutional network",
@@ -78,7 +81,7 @@ def claims(scope: Scope, records: Records) -> list[Claim]:
                 f"{PAPER:.1%}",
                 accuracy.percent(),
                 "reproduced" if accuracy.mean >= PAPER else "not reproduced",
-                "the paper does not say which convolutions it took",
+                f"after {n} epochs{falling}; the paper does not say which convolutions, nor how long",
             )
         )
     cut, uncut = (records.find(run) for run in _pair(scope))
