@@ -73,7 +73,7 @@ def claims(scope: Scope, records: Records) -> list[Claim]:
         assert accuracy is not None
         n = len(found["epochs"])
         before, last = (found["epochs"][i]["loss"] for i in (max(0, n - 2), n - 1))
-        falling = f", its loss still falling ({before:.3f}, {last:.3f})" if n > 1 else ""
+        falling = f", its loss still falling ({before:.3f}, {last:.3f})" if last < before else ""
         made.append(
             Claim(
                 "Sparse gradients train a convolutional network",
