@@ -14,9 +14,11 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from sparsespike.backends import Fired, Gradient, Gradients, Read, Upstream
-from sparsespike.descriptions import Cell, Dynamics, Own, Precision, Term
+from sparsespike.backends.kernels import check_kept
+from sparsespike.descriptions import Cell, Delayed, Dynamics, Own, Precision, Term, rows_waiting
 from sparsespike.descriptions.neurons import FormEquations
 from sparsespike.spikes.lists import Lists, check_ends
 from sparsespike.spikes.spikes import Spikes
@@ -26,7 +28,7 @@ def spiking_forward(
     terms: Sequence[Term], cell: Cell, precision: Precision, recorded: bool
 ) -> Fired:
     """One spiking layer; see `Backend`. The active set is there in any case."""
-    ran = _run(cell, current(terms))
+    ran = _run(cell, terms)
     potential = ran.potential
     active = _equations(cell, potential).active(potential)
     if cell.neuron.lag and cell.state is None:
@@ -56,7 +58,7 @@ def spiking_backward(
 
 def readout_forward(terms: Sequence[Term], cell: Cell, precision: Precision) -> Read:
     """One readout layer; see `Backend`."""
-    ran = _run(cell, current(terms))
+    ran = _run(cell, terms)
     return Read(ran.potential, [], ran.state)
 
 
@@ -89,17 +91,33 @@ def count_backward(grad: Tensor, spikes: Spikes) -> Tensor:
 
 def current(terms: Sequence[Term]) -> Tensor:
     """(B, T, N): what the terms bring, added up."""
+    brought = [term.connection.current(dense, term.parameter) for term, dense in _unpacked(terms)]
+    return torch.stack(brought).sum(0) if len(brought) > 1 else brought[0]
+
+
+def _unpacked(terms: Sequence[Term]) -> list[tuple[Term, Tensor]]:
+    """The terms, and the spikes of each as (B, T, n_in)."""
     for term in terms:
         storage = term.spikes.storage
         if isinstance(storage, Lists):
             check_ends(len(storage.unit), int(storage.offset[-1]))
-    brought = [
-        term.connection.current(
-            term.spikes.to(term.parameter[0].dtype).to_dense().flatten(2), term.parameter
-        )
-        for term in terms
-    ]
-    return torch.stack(brought).sum(0) if len(brought) > 1 else brought[0]
+    return [(term, term.spikes.to(term.parameter[0].dtype).to_dense().flatten(2)) for term in terms]
+
+
+def _arriving(terms: Sequence[Term], waiting: Tensor) -> Tensor:
+    """The same as `current`, added to what waits (`Delayed.arriving`), beyond the last step too."""
+    for term, dense in _unpacked(terms):
+        connection, parameter = term.connection, term.parameter
+        if not isinstance(connection, Delayed):
+            now = connection.current(dense, parameter)
+        else:
+            waiting = connection.arriving(dense, parameter, waiting)
+            if len(parameter) == 2:
+                continue
+            now = parameter[1].expand(*dense.shape[:2], -1)
+        now = functional.pad(now, (0, 0, 0, waiting.shape[2] - dense.shape[1]))
+        waiting = waiting + torch.stack([now, torch.zeros_like(now)])
+    return waiting
 
 
 class _Ran(NamedTuple):
@@ -128,27 +146,31 @@ def _equations(cell: Cell, like: Tensor) -> Any:
     return neuron  # those that kernels know carry theirs with their numbers
 
 
-def _run(cell: Cell, current: Tensor) -> _Ran:
-    """The neurons under the current (B, T, N), by plain loops over time."""
-    equations, spiking = _equations(cell, current), cell.neuron.spiking
-    steps = current.unbind(1)
-
-    sent: list[Tensor] = []  # the spikes of all steps, for those that are delayed
+def _run(cell: Cell, terms: Sequence[Term]) -> _Ran:
+    """The neurons under the current of their terms, by plain loops over time."""
+    n_batch, n_step, _ = terms[0].spikes.shape
+    own = [] if cell.recurrent is None else [cell.recurrent]
+    rows = rows_waiting([*(term.connection for term in terms), *own])
+    like = terms[0].parameter[0].new_zeros(n_batch, n_step, terms[0].connection.n_out)
+    equations, spiking = _equations(cell, like), cell.neuron.spiking
+    kept, given = cell.state, None
+    if kept is not None and isinstance(equations, FormEquations):
+        n_kept = equations.form.k + (1 - cell.neuron.lag if spiking else 0)
+        check_kept(kept, n_kept, rows)
+        given = kept[:, n_kept:].reshape(n_batch, 2, rows, -1).transpose(0, 1)
+        kept = kept[:, :n_kept]
+    queue = _Queue(terms, cell, rows, given)
+    steps = queue.steps
 
     def inflow(state: Any, now: Tensor) -> Tensor:
-        if cell.recurrent is None:
-            return now
-        sent.append(state[1])
-        waiting = getattr(cell.recurrent, "max_steps", -1) + 2
-        own = torch.stack(sent[-waiting:], 1)
-        return now + cell.recurrent.current(own, cell.weight)[:, -1]
+        return now if cell.recurrent is None else now + queue.sent(state[1])
 
     state = equations.initial(steps[0])
-    if cell.state is not None:
+    if kept is not None:
         if cell.neuron.lag:
-            state = equations.resumed(cell.state)
+            state = equations.resumed(kept)
         else:
-            states = list(cell.state.unbind(1))
+            states = list(kept.unbind(1))
             fired = states.pop() if spiking else torch.zeros_like(steps[0])
             state = (equations.potential(states), fired, *states)
     states = [state] if cell.neuron.lag else []
@@ -163,12 +185,48 @@ def _run(cell: Cell, current: Tensor) -> _Ran:
             last = equations.moved(state, inflow(state, steps[-1]))
         else:
             last = [*state[2:], *([state[1]] if spiking else [])]
-        final = torch.stack(last, 1)
+        final = torch.cat([torch.stack(last, 1), *queue.left()], 1)
     outputs: Any = [[state] if isinstance(state, Tensor) else state for state in states]
     potential = torch.stack([each[0] for each in outputs], 1)
     spike = torch.stack([each[1] for each in outputs], 1) if spiking else potential
     record = None if cell.record is None else potential.index_select(2, cell.record)
     return _Ran(potential, spike, final, record)
+
+
+class _Queue:
+    """What is on its way to the neurons.
+
+    Attributes:
+        steps: the T currents, each (B, N), but for what the layer sends to itself.
+    """
+
+    def __init__(self, terms: Sequence[Term], cell: Cell, rows: int, given: Tensor | None) -> None:
+        self.cell, self.rows = cell, rows
+        n_batch, n_step, _ = terms[0].spikes.shape
+        n_out, like = terms[0].connection.n_out, terms[0].parameter[0]
+        self._own = like.new_zeros(2, n_batch, rows + 1, n_out)
+        if given is None and not cell.returns_state:
+            self.steps, self._beyond = current(terms).unbind(1), self._own[:, :, 1:]
+            return
+        waiting = like.new_zeros(2, n_batch, rows, n_out) if given is None else given
+        whole = _arriving(terms, functional.pad(waiting, (0, 0, 0, n_step)))
+        self.steps, self._beyond = whole[:, :, :n_step].sum(0).unbind(1), whole[:, :, n_step:]
+
+    def sent(self, spike: Tensor) -> Tensor:
+        """(B, N): what arrives now of all that the layer has sent to itself, `spike` included."""
+        connection, weight = self.cell.recurrent, self.cell.weight
+        assert connection is not None
+        if not isinstance(connection, Delayed):
+            return connection.current(spike[:, None], weight)[:, 0]
+        waiting = functional.pad(self._own[:, :, 1:], (0, 0, 0, 1))
+        self._own = connection.arriving(spike[:, None], weight, waiting)
+        now = self._own[:, :, 0].sum(0)
+        return now + weight[1] if len(weight) == 3 else now
+
+    def left(self) -> tuple[Tensor, Tensor]:
+        """(B, rows, N), by even taps and by odd ones: what arrives in the steps after the last."""
+        near, far = self._beyond + self._own[:, :, 1:]
+        return near, far
 
 
 def _gradients(
@@ -196,7 +254,7 @@ def _gradients(
         number = tuple(next(rest) for _ in cell.number)
         weight = tuple(next(rest) for _ in cell.weight)
         state = None if cell.state is None else next(rest)
-        ran = _run(cell._replace(number=number, weight=weight, state=state), current(own))
+        ran = _run(cell._replace(number=number, weight=weight, state=state), own)
         return tuple(each for each in (output(ran), ran.state, ran.record) if each is not None)
 
     found: Any = torch.func.vjp(of_tensors, *flat)

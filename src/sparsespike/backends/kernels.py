@@ -45,6 +45,15 @@ def plain_neuron(cell: Cell, kind: type[Part], backend: str) -> Part:
     return with_kernel(cell.neuron, kind, backend)
 
 
+def check_kept(state: Tensor, n_kept: int, rows: int) -> None:
+    """Raises a ValueError unless a state (B, m, N) has so many numbers and rows on their way."""
+    if state.shape[1] != n_kept + 2 * rows:
+        wait = f" and {2 * rows} of what is on its way" if rows else ""
+        raise ValueError(
+            f"state: expected {n_kept} numbers of each neuron{wait}, found {state.shape[1]}"
+        )
+
+
 def own_slope(slope_of: Callable[[Tensor], Tensor], distance: Tensor) -> Tensor:
     """g at the active entries, by a surrogate's own `slope`; (n_active,) as `distance`.
 

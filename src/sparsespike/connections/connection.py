@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from sparsespike import descriptions
 from sparsespike.connections.current import Current
-from sparsespike.descriptions import Term
+from sparsespike.connections.delay import Delay
+from sparsespike.descriptions import Delayed, Term
 from sparsespike.ops.module import Module
 from sparsespike.spikes.spikes import Spikes
 from sparsespike.spikes.words import Words
@@ -23,10 +24,12 @@ class Connection(Module):
     Attributes:
         weight: as PyTorch's layer of the same name keeps it, contiguous.
         bias: one number per neuron or channel, or None.
+        delay: how much later its spikes arrive, or None.
     """
 
     weight: Tensor
     bias: Tensor | None
+    delay: Delay | None
     _drawn: int | None = None  # checksum of weights that nobody has touched since they were drawn
 
     def _make(
@@ -42,6 +45,18 @@ class Connection(Module):
         self.weight = nn.Parameter(torch.empty(shape, dtype=dtype, device=device))
         self.bias = nn.Parameter(torch.empty(n_bias, dtype=dtype, device=device)) if bias else None
         self.reset_parameters()
+
+    def _make_delay(self, delay: Delay | None, n_out: int, n_in: int) -> None:
+        """Takes delays of its own, or None.
+
+        Raises:
+            ValueError: if they are none, or another connection's.
+        """
+        if delay is not None and not isinstance(delay, Delay):
+            raise ValueError(f"delay: expected an ss.Delay, found {type(delay).__name__}")
+        if delay is not None:
+            delay.make(self.weight, n_out, n_in)
+        self.delay = delay
 
     @property
     def fan_in(self) -> float:
@@ -110,6 +125,25 @@ class Connection(Module):
             bias = bias.expand(n_bias)  # shared by all, as PyTorch's layers take it
         return weight, bias
 
+    def _terms(
+        self,
+        spikes: Spikes,
+        told: descriptions.Linear | descriptions.SparseLinear,
+        parameter: tuple[Tensor, ...],
+    ) -> tuple[Term, ...]:
+        """The terms of synapses that may have delays; see `terms_of`.
+
+        Raises:
+            ValueError: if the delays are those of a connection of another size.
+        """
+        delay = self.delay
+        if delay is None:
+            return terms_of(spikes, told, parameter)
+        steps = delay.now(parameter[0], told.n_out, told.n_in)
+        learned = delay.learn or steps.requires_grad
+        late = Delayed(told, delay.max_steps, delay.per, delay.spread, learned)
+        return terms_of(spikes, late, (*parameter, steps))
+
 
 def terms_of(
     spikes: Spikes, connection: descriptions.Connection, parameter: tuple[Tensor, ...]
@@ -126,7 +160,7 @@ def terms_of(
         spikes, weight = replace(spikes, scale=1.0), weight * spikes.scale
     first, *others = _layers(spikes)
     # A bias once; a delay for each.
-    rest = bias[-1:] if isinstance(connection, descriptions.DelayedLinear) else []
+    rest = bias[-1:] if isinstance(connection, Delayed) else []
     return (
         Term(first, connection, (weight, *bias)),
         *(Term(layer, connection, (weight, *rest)) for layer in others),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from sparsespike import descriptions
-from sparsespike.connections.connection import Connection, check_spikes, terms_of
+from sparsespike.connections.connection import Connection, check_spikes
 from sparsespike.connections.current import Current
 from sparsespike.connections.delay import Delay
 from sparsespike.ops.uncompiled import uncompiled
@@ -46,11 +46,7 @@ class Linear(Connection):
         super().__init__()
         n_in, n_out = integer("n_in", n_in, 1), integer("n_out", n_out, 1)
         self._make((n_out, n_in), bias, dtype, device)
-        if delay is not None and not isinstance(delay, Delay):
-            raise ValueError(f"delay: expected an ss.Delay, found {type(delay).__name__}")
-        if delay is not None:
-            delay.make(n_out, n_in, self.weight.dtype, self.weight.device)
-        self.delay = delay
+        self._make_delay(delay, n_out, n_in)
 
     @property
     def n_in(self) -> int:
@@ -75,11 +71,7 @@ class Linear(Connection):
         n_out, n_in = parameter[0].shape
         if spikes.shape[2] != n_in:
             raise ValueError(f"spikes: expected {n_in} units, found {spikes.shape[2]}")
-        if self.delay is None:
-            return Current(terms_of(spikes, descriptions.Linear(n_in, n_out), parameter))
-        told = descriptions.DelayedLinear(n_in, n_out, self.delay.max_steps)
-        steps = self.delay.of_synapses(n_out, n_in)
-        return Current(terms_of(spikes, told, (*parameter, steps)))
+        return Current(self._terms(spikes, descriptions.Linear(n_in, n_out), parameter))
 
     def extra_repr(self) -> str:
         """Sizes, as shown by `print`."""

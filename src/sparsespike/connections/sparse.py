@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from sparsespike import descriptions
-from sparsespike.connections.connection import Connection, check_spikes, terms_of
+from sparsespike.connections.connection import Connection, check_spikes
 from sparsespike.connections.current import Current
+from sparsespike.connections.delay import Delay
 from sparsespike.connections.linear import Linear
 from sparsespike.ops.uncompiled import uncompiled
 from sparsespike.spikes.arguments import described, integer
@@ -35,6 +36,7 @@ class SparseLinear(Connection):
             `torch.sparse_coo_tensor(index, weight, (n_out, n_in))` has it. In any order, none twice.
         bias: whether a constant current is added at every step. It drives every unit at every step, so
             silent steps then cost time too.
+        delay: how much later spikes arrive, a `Delay` of this connection's own; None for none.
         dtype: of the parameters, float32 or float64.
         device: of the parameters and the index; None: of the index.
 
@@ -54,6 +56,7 @@ class SparseLinear(Connection):
         index: Any,
         bias: bool = False,
         *,
+        delay: Delay | None = None,
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> None:
@@ -64,6 +67,7 @@ class SparseLinear(Connection):
         own = given.to(device, torch.int64, copy=True).contiguous()
         self.register_buffer("index", own)
         self._make((own.shape[1],), bias, dtype, own.device, self.n_out)
+        self._make_delay(delay, self.n_out, self.n_in)
 
     @classmethod
     def random(
@@ -75,6 +79,7 @@ class SparseLinear(Connection):
         fan_out: int | None = None,
         seed: int = 0,
         bias: bool = False,
+        delay: Delay | None = None,
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> SparseLinear:
@@ -86,7 +91,7 @@ class SparseLinear(Connection):
             fan_in: distinct inputs of each neuron, in [1, n_in].
             fan_out: distinct neurons that each input reaches, in [1, n_out]; one of the two is given.
             seed: of which synapses there are, >= 0; weights are drawn as ever.
-            bias, dtype, device: as of the class.
+            bias, delay, dtype, device: as of the class.
 
         Raises:
             ValueError: naming the argument that breaks one of these rules.
@@ -106,7 +111,7 @@ class SparseLinear(Connection):
             neuron = _distinct(n_in, n_out, per_row, draw)
             unit = torch.arange(n_in)[:, None].expand_as(neuron)
         index = torch.stack([neuron.reshape(-1), unit.reshape(-1)])
-        return cls(n_in, n_out, index, bias, dtype=dtype, device=device)
+        return cls(n_in, n_out, index, bias, delay=delay, dtype=dtype, device=device)
 
     @classmethod
     def from_sparse(cls, matrix: Any) -> SparseLinear:
@@ -142,7 +147,7 @@ class SparseLinear(Connection):
 
     @classmethod
     def from_masked(cls, linear: Linear) -> SparseLinear:
-        """The synapses of a `Linear` that are not zero, with their weights, and its bias.
+        """The synapses of a `Linear` that are not zero, with their weights and delays, and its bias.
 
         Of one pruned by `torch.nn.utils.prune`, those that its mask keeps.
 
@@ -154,7 +159,10 @@ class SparseLinear(Connection):
         weight, mask = _effective(linear, "weight"), getattr(linear, "weight_mask", None)
         index = (weight if mask is None else mask).nonzero().t()
         bias = None if linear.bias is None else _effective(linear, "bias")
-        own = cls(linear.n_in, linear.n_out, index, bias is not None, dtype=weight.dtype)
+        delay = None if linear.delay is None else linear.delay.of_some(index)
+        own = cls(
+            linear.n_in, linear.n_out, index, bias is not None, delay=delay, dtype=weight.dtype
+        )
         return own._with(weight[index[0], index[1]], bias)
 
     @property
@@ -179,7 +187,7 @@ class SparseLinear(Connection):
         parameter = self._parameters_now(1, "(n_synapses,)", self.n_out)
         if spikes.shape[2] != self.n_in:
             raise ValueError(f"spikes: expected {self.n_in} units, found {spikes.shape[2]}")
-        return Current(terms_of(spikes, self._described(), parameter))
+        return Current(self._terms(spikes, self._described(), parameter))
 
     def to_sparse(self) -> Tensor:
         """(n_out, n_in) sparse COO tensor, coalesced; differentiable."""

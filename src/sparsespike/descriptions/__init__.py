@@ -6,16 +6,8 @@ now. A description is frozen: the backward pass works from what the forward pass
 
 from __future__ import annotations
 
-from sparsespike.descriptions.connections import (
-    Connection,
-    Conv,
-    DelayedLinear,
-    Linear,
-    Precision,
-    SparseLinear,
-    Term,
-    check_index,
-)
+from sparsespike.descriptions.connections import Conv, Linear, SparseLinear, check_index
+from sparsespike.descriptions.delays import Delayed, Per
 from sparsespike.descriptions.matrices import Form, Matrices
 from sparsespike.descriptions.neurons import (
     ATAN,
@@ -34,6 +26,7 @@ from sparsespike.descriptions.neurons import (
     Reset,
     Shape,
 )
+from sparsespike.descriptions.terms import Connection, Precision, Term, plain_of, rows_waiting
 
 __all__ = [
     "ATAN",
@@ -46,7 +39,7 @@ __all__ = [
     "Cell",
     "Connection",
     "Conv",
-    "DelayedLinear",
+    "Delayed",
     "Dynamics",
     "Equations",
     "Form",
@@ -54,6 +47,7 @@ __all__ = [
     "Matrices",
     "Neuron",
     "Own",
+    "Per",
     "Precision",
     "Readout",
     "Reset",
@@ -61,4 +55,6 @@ __all__ = [
     "SparseLinear",
     "Term",
     "check_index",
+    "plain_of",
+    "rows_waiting",
 ]

@@ -1,18 +1,13 @@
-"""What a backend is told of connections, and of the spikes that go through them."""
+"""What a backend is told of connections."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
-
-from sparsespike.spikes.spikes import Spikes
-
-Precision = Literal["full", "tf32", "bfloat16", "float16"]
 
 
 @dataclass(frozen=True)
@@ -45,57 +40,6 @@ class Linear:
         if len(parameter) > 1 and parameter[1].shape != (self.n_out,):
             found = tuple(parameter[1].shape)
             raise ValueError(f"bias: expected ({self.n_out},), one per neuron, found {found}")
-
-
-@dataclass(frozen=True)
-class DelayedLinear:
-    """A fully connected layer's synapses, each with a delay.
-
-    A delay of d = k + f steps, k whole, brings the share 1 - f of the weight k steps later and f one step
-    after.
-
-    Attributes:
-        n_in: units of the layer below.
-        n_out: units of this layer.
-        max_steps: no delay is longer.
-    """
-
-    n_in: int
-    n_out: int
-    max_steps: int
-
-    @property
-    def unit_shape(self) -> tuple[int, ...]:
-        """(n_out,)."""
-        return (self.n_out,)
-
-    def current(self, dense: Tensor, parameter: tuple[Tensor, ...]) -> Tensor:
-        """(B, T, n_in) spikes -> (B, T, n_out) currents: the definition, in plain PyTorch."""
-        weight, *bias, delay = parameter
-        whole = delay.detach().floor()
-        part = delay - whole
-        total = dense.new_zeros(*dense.shape[:2], self.n_out)
-        for k in range(min(self.max_steps + 2, dense.shape[1])):
-            share = torch.where(whole == k, 1.0 - part, 0.0) + torch.where(
-                whole == k - 1, part, 0.0
-            )
-            late = functional.pad(dense, (0, 0, k, 0))[:, : dense.shape[1]]
-            total = total + functional.linear(late, weight * share)
-        return total + bias[0] if bias else total
-
-    def check(self, parameter: tuple[Tensor, ...]) -> None:
-        """Raises a ValueError that names the parameter whose shape or value a kernel would not expect."""
-        Linear(self.n_in, self.n_out).check(parameter[:-1])
-        delay = parameter[-1]
-        if delay.shape != (self.n_out, self.n_in):
-            found = tuple(delay.shape)
-            raise ValueError(f"delay: expected ({self.n_out}, {self.n_in}), found {found}")
-        if delay.numel() and not delay.is_meta:
-            low, high = (float(end) for end in delay.detach().aminmax())
-            if not 0 <= low <= high <= self.max_steps:  # NaN is neither
-                raise ValueError(
-                    f"delay: expected steps in [0, {self.max_steps}], found {low} to {high}"
-                )
 
 
 @dataclass(frozen=True)
@@ -257,66 +201,3 @@ def check_index(index: Tensor, n_in: int, n_out: int) -> None:
             raise ValueError(
                 f"index: expected no synapse twice, found (neuron, input) {pair} again"
             )
-
-
-Connection = Linear | DelayedLinear | Conv | SparseLinear
-
-
-class Term(NamedTuple):
-    """What one connection brings to a layer: some spikes, through some parameters.
-
-    Attributes:
-        spikes: (B, T, n_in), of scale 1: a connection takes theirs into its weight.
-        connection: how they become currents.
-        parameter: the connection's tensors, in the order that its kernels know: weight, bias if any.
-    """
-
-    spikes: Spikes
-    connection: Connection
-    parameter: tuple[Tensor, ...]
-
-    def check(self) -> None:
-        """Compares all that kernels read: lengths of lists, shapes, dtypes, devices; in 2 to 4 microseconds.
-
-        Raises:
-            ValueError: naming what does not fit.
-        """
-        spikes, connection, parameter = self
-        weight = parameter[0]
-        dtype, device = weight.dtype, weight.device
-        if spikes.shape[2] != connection.n_in:
-            raise ValueError(f"spikes: expected {connection.n_in} units, found {spikes.shape[2]}")
-        if dtype is not torch.float32 and dtype is not torch.float64:
-            raise ValueError(f"weight: expected float32 or float64, found {dtype}")
-        for i, tensor in enumerate(parameter):
-            if type(tensor) not in PLAIN or tensor.layout is not torch.strided:
-                found = f"{type(tensor).__name__} of layout {tensor.layout}"
-                raise ValueError(f"{_named(self, i)}: expected a plain dense tensor, found {found}")
-            if i and (tensor.dtype is not dtype or tensor.device != device):
-                found = f"{tensor.dtype} on {tensor.device}"
-                raise ValueError(f"{_named(self, i)}: expected {dtype} on {device}, found {found}")
-        connection.check(parameter)
-        if spikes.storage[0].device != device:
-            raise ValueError(f"spikes: expected them on {device}, found {spikes.device}")
-        value = spikes.value
-        n_value = value.numel()
-        if n_value and value.dtype is not dtype:
-            raise ValueError(
-                f"spikes: expected values in the weights' {dtype}, found {value.dtype}"
-            )
-        if spikes.scale != 1.0:
-            raise ValueError(
-                f"spikes: expected their scale in the weight, and 1 here, found {spikes.scale:g}"
-            )
-        spikes.storage.check(spikes.shape, n_value)
-
-
-# A tensor of another class has memory of its own making, or none.
-PLAIN = frozenset({Tensor, nn.Parameter, nn.Buffer})
-NAMES = "weight", "bias"
-
-
-def _named(term: Term, i: int) -> str:
-    """What people call the i-th tensor of a term."""
-    delayed = isinstance(term.connection, DelayedLinear)
-    return "delay" if delayed and i == len(term.parameter) - 1 else NAMES[i]

@@ -9,8 +9,8 @@ from typing import Any, Literal, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from sparsespike.descriptions.connections import Connection
 from sparsespike.descriptions.matrices import Form, Matrices, formed, tangents
+from sparsespike.descriptions.terms import Connection
 
 Reset = Literal["subtract", "zero", "clear", "none"]
 
@@ -173,7 +173,9 @@ class Cell(NamedTuple):
         recurrent: the connection from its spikes to itself, None if there is none.
         weight: this connection's tensors.
         state: (B, n_kept, N), as the steps before left the neurons; None for the start. Of lag 1 the k states
-            that the threshold is still to look at; of lag 0 those that it has looked at, then S.
+            that the threshold is still to look at; of lag 0 those that it has looked at, then S. Where a
+            connection has delays, 2 m rows more (`rows_waiting`): what arrives in each of the next m
+            steps, by taps of even number and by those of odd number.
         returns_state: whether the same is wanted of the last step.
         record: (m,) int64, the neurons whose potential is wanted at every step; None for none.
     """

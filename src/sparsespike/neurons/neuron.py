@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sparsespike import descriptions, ops
 from sparsespike.connections.current import Current
-from sparsespike.descriptions import DelayedLinear, Matrices
+from sparsespike.descriptions import Matrices
 from sparsespike.descriptions.neurons import FormEquations
 from sparsespike.neurons import initial
 from sparsespike.neurons.numbers import number, number_or_each, shown
@@ -262,15 +262,8 @@ class Neuron(Module):
             )
         units = None if record is None else checked_units(record, current)
         resumes = state is not None or return_state
-        delayed = any(isinstance(term.connection, DelayedLinear) for term in current.terms)
-        if recurrent is not None:
-            delayed |= isinstance(recurrent[0], DelayedLinear)
-        if delayed and resumes:
-            raise ValueError(
-                "state: expected connections without delays, whose spikes would be on their way from one "
-                "call to the next"
-            )
-        whole = recurrent is not None or units is not None or resumes or delayed
+        waits = any(term.waits for term in current.terms)
+        whole = recurrent is not None or units is not None or resumes or waits
         told = self.describe(whole)
         if resumes:
             check_resumable(self, told, state)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 
@@ -15,7 +16,9 @@ class State:
 
     Attributes:
         value: (B, n_kept, N), the states of the neuron. With lag 1 the threshold is still to look at
-            them; with lag 0 it has, and the spikes follow.
+            them; with lag 0 it has, and the spikes follow. Where a connection has delays, 2 m rows more of
+            what is on its way: the currents of the next m steps, as taps of even number bring them, then
+            as those of odd number do; both add up. m is max_steps + ceil(spread) of the longest.
     """
 
     value: Tensor
@@ -24,6 +27,10 @@ class State:
         """The same state, without history."""
         return replace(self, value=self.value.detach())
 
+    def to(self, device: torch.device | str) -> State:
+        """The same state on another device; differentiable."""
+        return replace(self, value=self.value.to(device))
+
 
 class States(tuple["State | States | None", ...]):
     """The states of a network's modules, in their order; None for one that keeps none."""
@@ -31,3 +38,7 @@ class States(tuple["State | States | None", ...]):
     def detach(self) -> States:
         """The same states, without history."""
         return States(None if each is None else each.detach() for each in self)
+
+    def to(self, device: torch.device | str) -> States:
+        """The same states on another device; differentiable."""
+        return States(None if each is None else each.to(device) for each in self)

@@ -27,6 +27,7 @@ from sparsespike.backends.cpu import (
 from sparsespike.backends.cpu.dynamics import readout_layer, spiking_layer
 from sparsespike.backends.cpu.lif import ZERO
 from sparsespike.backends.cpu.linear_form import LinearForm
+from sparsespike.backends.cpu.moved import move_events
 from sparsespike.backends.cpu.relays import count_backward, count_forward, max_pool, sum_pool
 from sparsespike.backends.cpu.simd import aligned
 from sparsespike.backends.cpu.sites import Layout, Sites, at_places, places, room
@@ -51,6 +52,7 @@ def spiking_forward(
     terms: Sequence[Term], cell: Cell, precision: Precision, recorded: bool
 ) -> Fired:
     """One spiking layer; see `Backend`. The active set is listed in any case: the scan finds both at once."""
+    terms = move_events(terms, cell).terms
     if isinstance(cell.neuron, Dynamics):
         return spiking_layer.spiking_forward(terms, cell)
     dtype, n_out = form.numpy_dtype(terms[0].parameter[0]), terms[0].connection.n_out
@@ -96,15 +98,17 @@ def spiking_backward(
     needed: Sequence[bool],
 ) -> Gradients:
     """Sparse gradient of one spiking layer; see `Backend`. Each term has a walk, and forms, of its own."""
+    given = move_events(terms, cell, needed)
+    terms = given.terms
     if isinstance(cell.neuron, Dynamics):
-        return spiking_layer.spiking_backward(grad, terms, kept, fired, cell, needed)
+        found = spiking_layer.spiking_backward(grad, terms, kept, fired, cell, needed)
+        return given.back(found)
     lif, layout = plain_neuron(cell, LIF, "cpu"), form.layout_of(terms)
-    return Gradients(
-        [
-            _spiking_gradient(grad.output, term, rows, fired, lif, layout, need_input)
-            for term, rows, need_input in zip(terms, kept, needed, strict=True)
-        ]
-    )
+    by_term = [
+        _spiking_gradient(grad.output, term, rows, fired, lif, layout, need_input)
+        for term, rows, need_input in zip(terms, kept, needed, strict=True)
+    ]
+    return given.back(Gradients(by_term))
 
 
 def _spiking_gradient(
@@ -212,6 +216,7 @@ def _spiking_gradient(
 
 def readout_forward(terms: Sequence[Term], cell: Cell, precision: Precision) -> Read:
     """One readout layer; see `Backend`."""
+    terms = move_events(terms, cell).terms
     if isinstance(cell.neuron, Dynamics):
         return readout_layer.readout_forward(terms, cell)
     dtype, n_out = form.numpy_dtype(terms[0].parameter[0]), terms[0].connection.n_out
@@ -239,17 +244,18 @@ def readout_backward(
     needed: Sequence[bool],
 ) -> Gradients:
     """Gradient of one readout layer; see `Backend`."""
+    given = move_events(terms, cell, needed)
+    terms = given.terms
     if isinstance(cell.neuron, Dynamics):
-        return readout_layer.readout_backward(grad, terms, kept, cell, needed)
+        return given.back(readout_layer.readout_backward(grad, terms, kept, cell, needed))
     above = grad.output.detach().numpy()
     alpha, gain = form.leak(plain_neuron(cell, Readout, "cpu"), above.dtype)
     layout = form.layout_of(terms)
-    return Gradients(
-        [
-            _readout_gradient(above, term, rows, alpha, gain, layout, need_input)
-            for term, rows, need_input in zip(terms, kept, needed, strict=True)
-        ]
-    )
+    by_term = [
+        _readout_gradient(above, term, rows, alpha, gain, layout, need_input)
+        for term, rows, need_input in zip(terms, kept, needed, strict=True)
+    ]
+    return given.back(Gradients(by_term))
 
 
 def _readout_gradient(

@@ -23,11 +23,12 @@ from sparsespike.descriptions import (
     LIF,
     Connection,
     Conv,
-    DelayedLinear,
+    Delayed,
     Linear,
     Readout,
     SparseLinear,
     Term,
+    plain_of,
 )
 from sparsespike.spikes.lists import Lists, check_ends
 from sparsespike.spikes.spikes import Spikes
@@ -71,13 +72,7 @@ def forms_of(terms: Sequence[Term], layout: Layout | None, dtype: np.dtype) -> l
 
 def has_bias(connection: Connection, parameter: Sequence[Tensor]) -> bool:
     """Whether a bias is among a connection's tensors."""
-    return len(parameter) > (2 if isinstance(connection, DelayedLinear) else 1)
-
-
-def ring_rows(connections: Sequence[Connection]) -> int:
-    """Rows of a ring in which what these connections delay can wait: a power of two, or 0."""
-    steps = [each.max_steps for each in connections if isinstance(each, DelayedLinear)]
-    return 1 << (max(steps) + 1).bit_length() if steps else 0
+    return len(parameter) > (2 if isinstance(connection, Delayed) else 1)
 
 
 def layout_of(terms: Sequence[Term]) -> Layout | None:
@@ -91,6 +86,7 @@ def layout_of(terms: Sequence[Term]) -> Layout | None:
 
 def layout_for(connections: Sequence[Connection], n_out: int, dtype: np.dtype) -> Layout | None:
     """The same, of the connections into a layer."""
+    connections = [plain_of(connection) for connection in connections]
     for connection in connections:
         if isinstance(connection, Conv):
             channels, height, width = connection.out_shape

@@ -15,7 +15,8 @@ from numba.extending import overload
 from numpy.typing import NDArray
 
 from sparsespike.backends.cpu.dynamics.advance import dot
-from sparsespike.backends.cpu.dynamics.delays import kept, sense, take
+from sparsespike.backends.cpu.dynamics.delays import sense, take
+from sparsespike.backends.cpu.dynamics.ring import Ring, handed, kept, returned
 from sparsespike.backends.cpu.simd import lanes, load, plus, store, times
 from sparsespike.backends.cpu.verbs import INLINE
 from sparsespike.compiling.compiled import compiled
@@ -61,8 +62,7 @@ class BackRoom(NamedTuple):
         place: (n_out,) of each neuron.
         fired, fired_place: (n_out,), who spiked in the step before the first.
         brought: (n_out,), <R, δ> of each.
-        ring: (rows * n), δ of later updates, for events that were delayed (`delays.py`); or (0,).
-        mask: rows - 1.
+        ring: δ of later updates, for events that were delayed (`ring.py`), or None.
         one: 1, in the state's dtype.
     """
 
@@ -75,8 +75,7 @@ class BackRoom(NamedTuple):
     fired: NDArray
     fired_place: NDArray
     brought: NDArray
-    ring: NDArray
-    mask: int
+    ring: Ring | None
     one: np.floating
 
 
@@ -143,7 +142,7 @@ def backward(
     k, n, n_learned = len(unit.states), unit.n, unit.learned.number
     kicked = len(own.slope) > 0 and unit.kicked
     for sample in range(first, last):
-        room.ring[:] = 0
+        handed(room.ring, seam.later, sample, steps + unit.lag)
         live = len(seam.later) > 0
         for i in range(k):
             for j in range(n):
@@ -170,7 +169,7 @@ def backward(
                         own.coefficient[e] += _kick(unit, own, adjoint, e)
                 sent_back(unit, own.place, spikes, to, adjoint, delta, extra)
                 in_row = row + 1 - unit.lag
-                kept(room, step + 1)
+                kept(room.ring, delta, step + 1)
                 take(gradient, room, events, offset[in_row], offset[in_row + 1], step + 1)
                 if connection is not None:
                     begin, end = in_offset[in_row], in_offset[in_row + 1]
@@ -207,6 +206,7 @@ def backward(
             for i in range(k):
                 for j in range(n):
                     seam.earlier[sample, i, j] = adjoint[i * n + j]
+        returned(room.ring, seam.earlier, sample, unit.lag)
 
 
 @njit(**INLINE)
@@ -336,7 +336,7 @@ def _to_first_input(
                 room.fired_place[n_fired] = j
                 n_fired += 1
     sent_back(unit, room.fired_place, 0, n_fired, adjoint, delta, room.extra)
-    kept(room, 0)
+    kept(room.ring, delta, 0)
     take(gradient, room, events, offset[row], offset[row + 1], 0)
     if connection is not None:
         sense(connection, room, in_unit, in_offset[row], in_offset[row + 1], 0, gathered)

@@ -10,6 +10,7 @@ from numba.extending import overload
 from numpy.typing import NDArray
 
 from sparsespike.backends.cpu.dynamics.advance import prepare, sensitivity
+from sparsespike.backends.cpu.dynamics.ring import Ring
 from sparsespike.backends.cpu.lif import scan, sort
 from sparsespike.backends.cpu.simd import above, lanes, load
 from sparsespike.backends.cpu.sites import ONE, touch_all
@@ -28,8 +29,7 @@ class Room(NamedTuple):
         jump: (n_out * (1 + P) k), what the spikes of the last step still do,
         place: (n_out,) and where; `n_place` of the position tells how many.
         fired: (n_out,), units that the given state says have fired.
-        ring: (rows * n), zero between samples: currents that wait (`delays.py`); or (0,).
-        mask: rows - 1.
+        ring: currents that wait (`ring.py`), or None.
         one: 1, in the state's dtype.
     """
 
@@ -40,8 +40,7 @@ class Room(NamedTuple):
     jump: NDArray
     place: NDArray
     fired: NDArray
-    ring: NDArray
-    mask: int
+    ring: Ring | None
     one: np.floating
 
 

@@ -12,10 +12,12 @@ from torch import Tensor
 
 from sparsespike.backends.cpu import form
 from sparsespike.backends.cpu.delay_form import DelayForm
+from sparsespike.backends.cpu.dynamics.ring import Ring, make_ring
 from sparsespike.backends.cpu.dynamics.unit import Unit, unit_of
 from sparsespike.backends.cpu.simd import aligned
 from sparsespike.backends.cpu.sites import Layout, places, room
-from sparsespike.descriptions import Cell, Connection, DelayedLinear, Term
+from sparsespike.backends.kernels import check_kept
+from sparsespike.descriptions import Cell, Connection, Delayed, Term, rows_waiting
 
 
 class Placed:
@@ -26,7 +28,7 @@ class Placed:
         place: (n_out,) of each neuron.
         n: entries of a row.
         unit: the numbers.
-        rows: of the ring in which delayed events wait, or 0.
+        rows: for how many steps delayed events may wait, or 0.
     """
 
     def __init__(self, terms: Sequence[Term], cell: Cell) -> None:
@@ -36,7 +38,7 @@ class Placed:
         if cell.recurrent is not None:
             connections.append(cell.recurrent)
         self.layout: Layout | None = form.layout_for(connections, self.n_out, self.dtype)
-        self.rows = form.ring_rows(connections)
+        self.rows = rows_waiting(connections)
         self.n = form.n_places(self.layout, self.n_out, self.dtype)
         whole = np.arange(self.n_out, dtype=np.uint32)
         self.place = whole if self.layout is None else places(self.layout, self.dtype)[: self.n_out]
@@ -61,12 +63,10 @@ class Placed:
         nothing = np.zeros((0, 0, 0), self.dtype)
         given, ends, trace = nothing, nothing, np.zeros((0, 0), self.dtype)
         if cell.state is not None:
-            if cell.state.shape[1] != n_kept:
-                found = cell.state.shape[1]
-                raise ValueError(f"state: expected {n_kept} numbers of each neuron, found {found}")
+            check_kept(cell.state, n_kept, self.rows)
             given = self.placed(cell.state)
         if cell.returns_state:
-            ends = self.zeros(n_batch, n_kept, self.n)
+            ends = self.zeros(n_batch, n_kept + 2 * self.rows, self.n)
             k, n_learned = len(self.unit.states), self.unit.learned.number
             trace = self.zeros(n_batch if n_learned else 0, n_learned * k * self.n)
         return given, ends, trace
@@ -75,15 +75,14 @@ class Placed:
         """(..., n) -> (..., n_out)."""
         return torch.from_numpy(np.ascontiguousarray(array[..., self.place]))
 
-    def ring(self) -> tuple[NDArray, int, Any]:
-        """A ring of zeros, its mask, and 1 in the layer's dtype: the last fields of every room."""
-        return self.zeros(self.rows * self.n), max(0, self.rows - 1), self.dtype.type(1)
+    def ring(self) -> tuple[Ring | None, Any]:
+        """Where delayed events wait, if any, and 1 in the layer's dtype: the last fields of every room."""
+        return make_ring(self.rows, self.n, self.dtype, self.sites()), self.dtype.type(1)
 
     def synapses(self, connection: Connection) -> Any:
         """The forms of a connection into this layer, or from it back to itself."""
-        if isinstance(connection, DelayedLinear):
-            layout = None if self.layout is None or self.layout.in_a_row else self.layout
-            return DelayForm(connection, layout, self.dtype)
+        if isinstance(connection, Delayed):
+            return DelayForm(connection, self.synapses(connection.synapses), self.n, self.place)
         return form.form_of(connection, self.layout, self.dtype)
 
     def inflows(self, terms: Sequence[Term]) -> tuple[tuple[Any, ...], list[Tensor]]:

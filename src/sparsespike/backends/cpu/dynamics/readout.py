@@ -10,7 +10,16 @@ from numpy.typing import NDArray
 
 from sparsespike.backends.cpu.dynamics.advance import advance, sensitivity
 from sparsespike.backends.cpu.dynamics.back import sent_back
-from sparsespike.backends.cpu.dynamics.delays import arrived, kept, send_all, sense, take
+from sparsespike.backends.cpu.dynamics.delays import send_all, sense, take
+from sparsespike.backends.cpu.dynamics.ring import (
+    Ring,
+    arrived,
+    closed,
+    handed,
+    kept,
+    opened,
+    returned,
+)
 from sparsespike.backends.cpu.sites import place_of
 from sparsespike.backends.cpu.verbs import INLINE, arrive
 from sparsespike.compiling.compiled import compiled
@@ -24,8 +33,7 @@ class Room(NamedTuple):
         trace: (P * k * n), the eligibilities.
         current: (n), zero between steps.
         delta: (n), δ.
-        ring: (rows * n), currents that wait, or δ of later updates (`delays.py`); or (0,).
-        mask: rows - 1.
+        ring: currents that wait, or δ of later updates (`ring.py`), or None.
         one: 1, in the state's dtype.
     """
 
@@ -33,8 +41,7 @@ class Room(NamedTuple):
     trace: NDArray
     current: NDArray
     delta: NDArray
-    ring: NDArray
-    mask: int
+    ring: Ring | None
     one: np.floating
 
 
@@ -62,7 +69,7 @@ def forward(
     _, steps, n_out = potential.shape
     k, n = len(unit.states), unit.n
     for sample in range(first, last):
-        room.ring[:] = 0
+        opened(room.ring, given, sample, unit.lag)
         for i in range(k):
             for j in range(n):
                 if len(given) == 0:
@@ -94,6 +101,7 @@ def forward(
             for i in range(k):
                 for j in range(n):
                     ends[sample, i, j] = room.state[i * n + j]
+            closed(room.ring, ends, sample, steps + unit.lag)
         if len(end_trace) > 0:
             for i in range(len(room.trace)):
                 end_trace[sample, i] = room.trace[i]
@@ -103,7 +111,7 @@ def forward(
 def _next(terms, unit, in_row, now, driven, room, sites):
     if driven or arrive(terms, in_row):
         send_all(terms, room, in_row, now, sites)
-    arrived(room, now)
+    arrived(room.ring, room.current, now)
     advance(unit, room.state, room.trace, room.current)
 
 
@@ -151,7 +159,7 @@ def backward(
     _, steps, n_out = grad.shape
     k, n = len(unit.states), unit.n
     for sample in range(first, last):
-        room.ring[:] = 0
+        handed(room.ring, later, sample, steps + unit.lag)
         live = len(later) > 0
         for i in range(k):
             for j in range(n):
@@ -160,7 +168,7 @@ def backward(
             in_row = sample * steps + step + 1 - unit.lag
             if step < steps - 1 or (live and unit.lag == 1):
                 sent_back(unit, nobody, 0, 0, room.state, room.delta, extra)
-                kept(room, step + 1)
+                kept(room.ring, room.delta, step + 1)
                 take(gradient, room, events, offset[in_row], offset[in_row + 1], step + 1)
                 if connection is not None:
                     start, stop = in_offset[in_row], in_offset[in_row + 1]
@@ -174,3 +182,4 @@ def backward(
             for i in range(k):
                 for j in range(n):
                     earlier[sample, i, j] = room.state[i * n + j]
+        returned(room.ring, earlier, sample, unit.lag)

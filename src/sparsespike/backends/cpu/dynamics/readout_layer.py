@@ -45,7 +45,8 @@ def readout_backward(
     *rows, trace = kept
     nothing = np.zeros((0, 0, 0), placed.dtype)
     later = nothing if grad.state is None else placed.placed(grad.state)
-    earlier = nothing if cell.state is None else placed.zeros(len(above), k, placed.n)
+    given = cell.state
+    earlier = nothing if given is None else placed.zeros(len(above), given.shape[1], placed.n)
     gradients = []
     for term, own, need_input in zip(terms, rows, needed, strict=True):
         synapses = placed.synapses(term.connection)
@@ -89,12 +90,12 @@ def readout_backward(
     if (
         unit.learned.number
     ):  # a readout is active in every step: what it learns is found in a walk of its own
-        given, ends, end_trace = placed.seam(cell._replace(returns_state=False), len(above), k)
-        _, found = _integrate(terms, placed, given, ends, end_trace, above, above)
+        start, ends, end_trace = placed.seam(cell._replace(returns_state=False), len(above), k)
+        _, found = _integrate(terms, placed, start, ends, end_trace, above, above)
         total = np.sum(found, 0).reshape(unit.learned.number, -1)
         if len(later):
             carried = trace.numpy().reshape(len(above), unit.learned.number, k, placed.n)
-            total = total + np.einsum("bkn,bmkn->mn", later, carried)
+            total = total + np.einsum("bkn,bmkn->mn", later[:, :k], carried)
         number = list(placed.by_neuron(total).unbind(0))
     state = placed.by_neuron(earlier) if len(earlier) else None
     return Gradients(gradients, number, (), state)

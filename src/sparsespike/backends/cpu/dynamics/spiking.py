@@ -16,8 +16,9 @@ from sparsespike.backends.cpu.dynamics.advance import (
     sensitivity,
     swallow,
 )
-from sparsespike.backends.cpu.dynamics.delays import arrived, send, send_all
+from sparsespike.backends.cpu.dynamics.delays import send, send_all
 from sparsespike.backends.cpu.dynamics.fire import Found, fire
+from sparsespike.backends.cpu.dynamics.ring import arrived, closed, opened
 from sparsespike.backends.cpu.verbs import INLINE, arrive
 from sparsespike.compiling.compiled import compiled
 
@@ -212,6 +213,7 @@ def _walk(
                 )  # fmt: skip
                 n_place = 0
             _leave(unit, room, ends, end_trace, sample, n_place)
+            closed(room.ring, ends, sample, steps + unit.lag)
         row += 1
         step += 1
     return Position(row, n_spikes, n_active, n_place)
@@ -248,7 +250,7 @@ def _begin(unit, room, given, sample):
                 room.state[i * unit.n + j] = given[sample, i, j]
         room.trace[:] = 0
     room.current[:] = 0
-    room.ring[:] = 0
+    opened(room.ring, given, sample, unit.lag)
 
 
 @njit(**INLINE)
@@ -305,7 +307,7 @@ def _next(
         send_all(terms, room, in_row, now, sites)
     if recurrent is not None:
         send(recurrent, room, source, start, stop, now, sites)
-    arrived(room, now)
+    arrived(room.ring, room.current, now)
     for q in range(n_place):
         at = np.intp(room.place[q])
         swallow(unit, room.current[at], at, room.jump, q * size)
