@@ -13,16 +13,17 @@ from torch import Tensor
 
 import sparsespike as ss
 from checks import relative_error
+from sparsespike.backends.cpu.dynamics.ring import ROLL
 from sparsespike.neurons.state import State
 
 B, T, N_IN, N = 3, 40, 9, 7
 F64 = torch.float64
 
 
-def inputs(seed: int = 0, dtype: torch.dtype = F64) -> tuple[Tensor, Tensor]:
-    draw = torch.Generator().manual_seed(seed)
-    dense = (torch.rand((B, T, N_IN), generator=draw) < 0.15).to(dtype)
-    return dense, torch.rand((B, T, N_IN), generator=draw) < 0.5
+def inputs(steps: int = T, dtype: torch.dtype = F64) -> tuple[Tensor, Tensor]:
+    draw = torch.Generator().manual_seed(0)
+    dense = (torch.rand((B, steps, N_IN), generator=draw) < 0.15).to(dtype)
+    return dense, torch.rand((B, steps, N_IN), generator=draw) < 0.5
 
 
 def shares(steps: float, spread: float) -> dict[int, float]:
@@ -112,7 +113,7 @@ NEURONS: dict[str, Any] = {
     ),
 }  # fmt: skip
 READOUTS: dict[str, Any] = {
-    "readout": lambda: ss.Readout(8.0, 1.0, learn=("tau_mem",)),
+    "readout": lambda: ss.Readout(torch.linspace(3, 9, N, dtype=F64), 1.0, learn=("tau_mem",)),
     "readout lag 0": lambda: ss.Readout(8.0, 1.0, lag=0),
 }
 MADE = NEURONS | READOUTS
@@ -136,11 +137,12 @@ def run(
 ) -> Ran:
     """In one call without states, or in chunks that hand them on; under a loss that tells entries apart."""
     dtype = layer.connection.weight.dtype
-    dense, active = inputs(dtype=dtype)
+    n_step = sum(cuts or (T,))
+    dense, active = inputs(n_step, dtype)
     dense.requires_grad_()
     layer.zero_grad()
     draw = torch.Generator().manual_seed(5)
-    upstream = torch.randn((B, T, N), generator=draw, dtype=F64).to(dtype)
+    upstream = torch.randn((B, n_step, N), generator=draw, dtype=F64).to(dtype)
     leaf = None if given is None else given.clone().requires_grad_()
     state: Any = None if leaf is None else State(leaf)
     outputs, at, loss = [], 0, torch.zeros((), dtype=dtype)
@@ -229,6 +231,25 @@ def test_states_hold_what_is_on_its_way(case, name):
         resumed = run("dense", layer, (T,), given)
         assert resumed.grads["state"][:, -1].abs().sum() > 0
         assert_same(run("cpu", layer, (T,), given), resumed, layer)
+
+
+@pytest.mark.parametrize(
+    ("case", "name"),
+    [(CASES[0], "LIF"), (CASES[0], "readout"), (CASES[0], "readout lag 0"), (CASES[4], "readout")],
+    ids=str,
+)
+def test_recordings_longer_than_the_ring_of_what_waits(case, name):
+    for max_steps in (
+        2 * ROLL // 3,
+        ROLL + 9,
+    ):  # its slots are copied every ROLL, or ROLL + 10, steps
+        layer = case.layer(MADE[name](), max_steps)
+        expected, whole = (run(backend, layer, (3 * ROLL,)) for backend in ("dense", "cpu"))
+        assert_same(whole, expected, layer)
+        parts = run("cpu", layer, (ROLL - 1, 1, ROLL + 10, ROLL - 10))
+        assert torch.equal(parts.out, whole.out)
+        assert torch.equal(parts.state, whole.state)  # pyright: ignore
+        assert_same(parts, expected, layer)
 
 
 def test_states_in_single_precision_are_the_same_in_chunks():
@@ -355,7 +376,7 @@ def test_a_masked_linear_keeps_its_delays_as_sparse_synapses():
 
 def test_silence_no_synapse_and_a_single_step_do_no_harm():
     neuron = NEURONS["LIF"]()
-    for case in CASES[:4]:
+    for case in (CASES[0], CASES[2]):
         layer = case.layer(neuron, 5)
         for shape in ((2, 1, N_IN), (2, 30, N_IN), (0, 4, N_IN)):
             spikes = ss.Spikes.from_dense(torch.zeros(shape, dtype=F64).requires_grad_())
@@ -364,10 +385,18 @@ def test_silence_no_synapse_and_a_single_step_do_no_harm():
             assert out.n_spikes == 0
             out.value.sum().backward()
     empty = torch.empty((2, 0), dtype=torch.int64)
-    sparse = ss.SparseLinear(N_IN, N, empty, delay=ss.Delay(3), dtype=F64)
+    sparse = ss.SparseLinear(N_IN, N, empty, True, delay=ss.Delay(3, learn=True), dtype=F64)
+    own = ss.SparseLinear(N, N, empty, delay=ss.Delay(3, "output"), dtype=F64)
     assert sparse.delay is not None
+    assert sparse.bias is not None
     assert sparse.delay.steps.shape == (0,)
-    assert neuron(sparse(ss.Spikes.from_dense(inputs()[0]))).n_spikes == 0
+    with torch.no_grad():
+        sparse.bias.fill_(0.3)
+    out = ss.Layer(sparse, neuron, recurrent=own)(ss.Spikes.from_dense(inputs()[0]))
+    out.value.sum().backward()
+    assert out.n_spikes > 0
+    assert sparse.bias.grad is not None
+    assert (sparse.bias.grad != 0).all()
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,18 @@ def cases() -> dict[str, tuple[ss.Layer, Callable[[ss.Layer, Tensor], Tensor] | 
             layer(ss.LIF(10e-3, DT), delay=ss.Delay(64, learn=True)),
             None,
         ),
+        "LIF, delays of 64 steps per input": (
+            layer(ss.LIF(10e-3, DT), delay=ss.Delay(64, "input")),
+            None,
+        ),
+        "LIF, delays of 64 steps per input learned": (
+            layer(ss.LIF(10e-3, DT), delay=ss.Delay(64, "input", learn=True)),
+            None,
+        ),
+        "LIF, delays of 64 steps per output learned": (
+            layer(ss.LIF(10e-3, DT), delay=ss.Delay(64, "output", learn=True)),
+            None,
+        ),
     }
 
 
