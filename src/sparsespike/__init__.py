@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from sparsespike.neurons.alif import ALIF
     from sparsespike.neurons.alpha import Alpha
     from sparsespike.neurons.cuba import CuBaLIF
+    from sparsespike.neurons.distributions import Gamma, Normal, Uniform
     from sparsespike.neurons.lif import LIF
     from sparsespike.neurons.neuron import Neuron
     from sparsespike.neurons.readout import Readout
@@ -66,6 +67,7 @@ __all__ = [
     "Dropout",
     "FastSigmoid",
     "Flatten",
+    "Gamma",
     "Gaussian",
     "Layer",
     "Linear",
@@ -73,6 +75,7 @@ __all__ = [
     "MaxPool2d",
     "Network",
     "Neuron",
+    "Normal",
     "Readout",
     "ResonateFire",
     "Sigmoid",
@@ -83,6 +86,7 @@ __all__ = [
     "SumReadout",
     "Surrogate",
     "Triangle",
+    "Uniform",
     "data",
     "losses",
     "use_backend",
@@ -108,6 +112,7 @@ _HOMES = {
     "Alpha": "neurons.alpha",
     "CuBaLIF": "neurons.cuba",
     "LIF": "neurons.lif",
+    **dict.fromkeys(("Gamma", "Normal", "Uniform"), "neurons.distributions"),
     "Matrices": "descriptions",
     "ResonateFire": "neurons.resonate",
     **dict.fromkeys(("CuBaReadout", "DoubleExponential", "SumReadout"), "neurons.readouts"),

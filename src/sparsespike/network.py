@@ -74,6 +74,7 @@ class Layer(Module):
         self.recurrent = recurrent
         self.backend = backend
         self._backend_context()
+        _draw(neuron, self._parts())
         for part, std in self._widths(None):
             part.widen(std)
 
@@ -297,6 +298,25 @@ def _check_connection(name: str, part: object) -> None:
             f"{name}: expected ss.Linear or another module from Spikes to a Current, "
             f"found {_name(part)}"
         )
+
+
+def _draw(neuron: Neuron, parts: Sequence[nn.Module]) -> None:
+    """Draws the neuron's numbers that are to be drawn, for as many neurons as a connection tells.
+
+    Raises:
+        ValueError: if none tells.
+    """
+    for name, each in neuron.undrawn().items():
+        known = [part for part in parts if isinstance(getattr(part, "n_out", None), int)]
+        if not known:
+            raise ValueError(
+                f"{name}: expected numbers that were drawn, as {_name(parts[0])} does not tell how many "
+                f"neurons there are, found {each}; neuron.draw(n) draws them"
+            )
+        weight = getattr(known[0], "weight", None)
+        like = weight if isinstance(weight, Tensor) else torch.empty(0)
+        neuron.draw(known[0].n_out, dtype=like.dtype, device=like.device)  # pyright: ignore
+        return
 
 
 def _size(layer: nn.Module, name: str) -> int | None:

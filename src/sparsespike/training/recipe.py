@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from sparsespike.spikes.arguments import nearest
-from sparsespike.training.values import LAYERS, NEURONS, call, called, checked
+from sparsespike.training.values import DISTRIBUTIONS, LAYERS, NEURONS, call, called, checked
 
 if TYPE_CHECKING:
     from sparsespike.data.dataset import EventDataset
@@ -66,7 +66,8 @@ class Recipe:
             parentheses: FastSigmoid(100), Triangle(1), Boxcar(0.5), ATan(2), Sigmoid(4), Gaussian(0.5).
         reset: what a spike does to the potential: takes v_th away, sets it to zero, or nothing.
         neuron: of the hidden layers: LIF, CuBaLIF(tau_syn=5e-3), ALIF(tau_adapt=0.1, beta=0.2),
-            AdLIF(tau_adapt=0.1, a=0.02, b=0.1). What this recipe has a field for is filled in.
+            AdLIF(tau_adapt=0.1, a=0.02, b=0.1). What this recipe has a field for is filled in. A number may
+            be drawn for each neuron: LIF(tau_mem=Gamma(10e-3, 3)), Normal(mean, std), Uniform(low, high).
         learn: numbers of these neurons that are learned, each neuron's own: tau_mem, v_th, tau_adapt, a, b.
         recurrent: whether each fully connected hidden layer is connected to itself.
         delay: longest delay in steps, learned for each synapse into a fully connected hidden layer; 0 for
@@ -145,7 +146,7 @@ class Recipe:
             )
         for text in self.layers:
             call("layers", text, LAYERS)
-        call("neuron", self.neuron, NEURONS)
+        call("neuron", self.neuron, NEURONS, DISTRIBUTIONS)
         linear = not self.layers or any(text.startswith("Linear(") for text in self.layers)
         if not linear and (self.recurrent or self.delay):
             name = "recurrent" if self.recurrent else "delay"
