@@ -20,6 +20,7 @@ BELOW = {
     "connections": {"ops", "descriptions", "spikes"},
     "neurons": {"connections", "ops", "descriptions", "spikes"},
     "network": {"neurons", "connections", "ops", "backends", "spikes"},
+    "streaming": {"network", "neurons", "connections", "backends", "spikes"},
     "losses": {"ops", "spikes"},
     "data": {"spikes", "compiling"},
 }

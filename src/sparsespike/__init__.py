@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         Triangle,
     )
     from sparsespike.spikes.spikes import Spikes
+    from sparsespike.streaming import Stream, stream
 
 __version__ = "0.1.0"
 
@@ -82,6 +83,7 @@ __all__ = [
     "SilenceWarning",
     "SparseLinear",
     "Spikes",
+    "Stream",
     "SumPool2d",
     "SumReadout",
     "Surrogate",
@@ -89,6 +91,7 @@ __all__ = [
     "Uniform",
     "data",
     "losses",
+    "stream",
     "use_backend",
 ]
 
@@ -117,6 +120,7 @@ _HOMES = {
     "ResonateFire": "neurons.resonate",
     **dict.fromkeys(("CuBaReadout", "DoubleExponential", "SumReadout"), "neurons.readouts"),
     "Neuron": "neurons.neuron",
+    **dict.fromkeys(("Stream", "stream"), "streaming"),
     "Readout": "neurons.readout",
     **dict.fromkeys(
         ("ATan", "Boxcar", "FastSigmoid", "Gaussian", "Sigmoid", "Surrogate", "Triangle"),
