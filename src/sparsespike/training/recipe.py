@@ -56,6 +56,8 @@ class Recipe:
             Conv1d, Linear(1568, 200), SparseLinear.random(784, 1000, fan_in=50), each with neurons;
             MaxPool2d(2), AvgPool2d(2), SumPool2d(2), Flatten(), Dropout(0.2).
         steps: time steps T of a sample, >= 2.
+        chunk: steps that are computed at a time, >= 0; gradients end between chunks, and memory does not grow
+            with T (`training.loss`). 0: the whole sample.
         dt: time step, seconds, > 0.
         tau_mem: membrane time constant of the hidden layers, seconds, > 0.
         tau_readout: time constant of the readout, seconds, > 0.
@@ -104,6 +106,7 @@ class Recipe:
     hidden: tuple[int, ...] = (200, 200)
     layers: tuple[str, ...] = ()
     steps: int = 100
+    chunk: int = 0
     dt: float = 1e-3
     tau_mem: float = 10e-3
     tau_readout: float = 10e-3
@@ -145,7 +148,13 @@ class Recipe:
                 "hidden = [] gives way to them"
             )
         for text in self.layers:
-            call("layers", text, LAYERS)
+            found = call("layers", text, LAYERS)
+            each = "event" in (*found.values, *found.named.values())
+            if found.name == "Dropout" and self.chunk and not each:
+                raise ValueError(
+                    f"chunk: expected 0 with {text}, whose masks are held over a whole sample, found "
+                    f'{self.chunk}; per="event" draws anew at every step'
+                )
         call("neuron", self.neuron, NEURONS, DISTRIBUTIONS)
         linear = not self.layers or any(text.startswith("Linear(") for text in self.layers)
         if not linear and (self.recurrent or self.delay):

@@ -44,6 +44,7 @@ _RANGES: dict[str, tuple[str, Callable[[Any], bool]]] = {
         lambda value: all(size >= 1 for size in value),
     ),
     "steps": ("an integer >= 2", lambda value: value >= 2),
+    "chunk": ("an integer >= 0", lambda value: value >= 0),
     "dt": _SECONDS,
     "tau_mem": ("a number of seconds > 0", lambda value: value > 0),
     "tau_readout": _SECONDS,
