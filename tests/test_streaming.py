@@ -56,6 +56,9 @@ def test_steps_are_the_whole(learn):
         assert torch.equal(found, expected[0, t])
         sent.append([layer.to_dense()[:, 0] for layer in stream.spikes])
     assert stream.now == T
+    with torch.enable_grad():  # then learned numbers are not constants
+        again, _ = net(ss.Spikes.from_dense(given), return_state=True)
+    assert torch.equal(again.detach(), expected)
     for mine, layer in zip(zip(*sent, strict=True), hidden, strict=True):
         assert layer.n_spikes > 0
         assert torch.equal(torch.stack(mine, 1), layer.to_dense())
@@ -122,8 +125,9 @@ def test_images_and_sparse_synapses():
         assert torch.equal(stream.step(given[0, t].flatten().nonzero()[:, 0]), expected[0, t])
 
 
-def test_weights_that_changed_are_read_anew():
-    net, given = network(), dense(1, T, N_IN)
+@pytest.mark.parametrize("learn", [(), ("tau_mem",)], ids=["given", "learned"])
+def test_what_changed_is_read_anew(learn):
+    net, given = network(learn), dense(1, T, N_IN)
     stream = ss.stream(net)
     stream.step(given[0, 0].nonzero()[:, 0])
     with torch.no_grad():  # as optimisers do
@@ -131,6 +135,8 @@ def test_weights_that_changed_are_read_anew():
             if isinstance(layer, ss.Layer):
                 layer.connection.weight.mul_(0.5)
         net[2].recurrent.weight.mul_(-2.0)  # pyright: ignore
+        net[0].neuron.tau_mem.mul_(2.0)  # pyright: ignore
+    net[2].neuron.v_th = 0.7  # pyright: ignore
     net[3].connection = ss.Linear(15, 4)  # pyright: ignore
     expected, _ = whole(net, given)
     stream.state, stream.now = None, 0

@@ -34,8 +34,9 @@ class Stream:
     """A network at work, without gradients; the state of its neurons is carried from call to call.
 
     Calls give what `net(whole, return_state=True)` gives for the steps that they run, bit for bit. What the
-    kernels make of the weights is kept from call to call: a weight that is replaced, or changed in place as
-    optimisers do, is read anew, one that is changed behind torch's back (`weight.data`) after `reset` alone.
+    kernels make of weights and neurons is kept from call to call: a parameter or setting that is replaced, or
+    changed in place as optimisers do, is read anew; one that is changed behind torch's back (`weight.data`)
+    after `reset` alone.
 
     Args:
         net: the network; with `Dropout` in `eval()`.

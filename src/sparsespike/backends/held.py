@@ -2,7 +2,8 @@
 
 A forward pass turns weights over and looks whether they are finite, which costs with all of them, where one
 step of a stream costs with a few events. Inside a `Held` both are done once for every tensor and version of
-it. Outside of any, nothing is kept: `weight.data.mul_(2)` changes a weight and not its version.
+it, and what a neuron is described by once for every state of the neuron. Outside of any, nothing is kept:
+`weight.data.mul_(2)` changes a weight and not its version.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class Held:
     """What was made of tensors; a context in which it is found again."""
 
     def __init__(self) -> None:
-        self._kept: dict[Hashable, tuple[Tensor, int, Any]] = {}
+        self._kept: dict[Hashable, tuple[Any, Any, Any]] = {}
         self._token: Token[Held | None] | None = None
 
     def __enter__(self) -> Held:
@@ -35,18 +36,22 @@ class Held:
         if self._token is not None:
             _held.reset(self._token)
 
-    def made(self, key: Hashable, tensor: Tensor, make: Callable[[], Made]) -> Made:
-        """What `make` gave for this tensor before, or gives now."""
-        whole = (key, tensor.data_ptr(), tensor.shape, tensor.stride())
-        kept = self._kept.get(whole)
-        if kept is not None and kept[1] == tensor._version:
+    def made(self, key: Hashable, owner: Any, version: Any, make: Callable[[], Made]) -> Made:
+        """What `make` gave under this key for this version, or gives now."""
+        kept = self._kept.get(key)
+        if kept is not None and kept[1] == version:
             return kept[2]
         if len(self._kept) >= MOST:
             self._kept.clear()
         found = make()
-        # The tensor is kept too, lest its place in memory becomes another's.
-        self._kept[whole] = tensor, tensor._version, found
+        # The owner is kept too, lest its place in memory, which the key names, becomes another's.
+        self._kept[key] = owner, version, found
         return found
+
+
+def inside() -> bool:
+    """Whether this is inside a `Held`."""
+    return _held.get() is not None
 
 
 def once(key: Hashable, tensor: Tensor, make: Callable[[], Made]) -> Made:
@@ -55,4 +60,13 @@ def once(key: Hashable, tensor: Tensor, make: Callable[[], Made]) -> Made:
     # A tensor of inference mode has no version to tell whether it is still the same.
     if held is None or tensor.is_inference():
         return make()
-    return held.made(key, tensor, make)
+    whole = key, tensor.data_ptr(), tensor.shape, tensor.stride()
+    return held.made(whole, tensor, tensor._version, make)
+
+
+def once_of(
+    key: Hashable, owner: Any, version: Callable[[], Any], make: Callable[[], Made]
+) -> Made:
+    """The same for any object; `version` tells its states apart, and is asked inside a `Held` alone."""
+    held = _held.get()
+    return make() if held is None else held.made((key, id(owner)), owner, version(), make)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sparsespike import descriptions, ops
+from sparsespike.backends.held import once_of
 from sparsespike.connections.current import Current
 from sparsespike.descriptions import DelayedLinear, Matrices
 from sparsespike.descriptions.neurons import FormEquations
@@ -218,7 +219,7 @@ class Neuron(Numbered):
                 "call to the next"
             )
         whole = recurrent is not None or units is not None or resumes or delayed
-        told = self.describe(whole)
+        told = once_of(whole, self, self.version, lambda: self.describe(whole))
         if resumes:
             check_resumable(self, told, state)
         number = learned(self)

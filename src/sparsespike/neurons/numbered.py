@@ -20,6 +20,7 @@ class Numbered(Module):
     numbers: ClassVar[tuple[str, ...]] = ()
     below: ClassVar[Mapping[str, str]] = {}
     _to_learn: tuple[str, ...] = ()  # numbers that are learned once they are drawn
+    _edits: int = 0  # how often an attribute was set
 
     def __new__(cls, *_args: Any, **_settings: Any) -> Self:  # noqa: D102
         # Here, so that one's own class may set its numbers before, or without, `nn.Module.__init__`.
@@ -31,6 +32,7 @@ class Numbered(Module):
         pass  # `nn.Module` would forget what was set
 
     def __setattr__(self, name: str, value: Any) -> None:
+        self.__dict__["_edits"] = self._edits + 1
         if name not in self.numbers or name in self._parameters:
             super().__setattr__(name, value)
             return
@@ -138,6 +140,11 @@ class Numbered(Module):
                 f"{name}: expected numbers that were drawn, found {each}; a Layer draws them for its Linear, "
                 "neuron.draw(n) for n neurons"
             )
+
+    def version(self) -> tuple[int, ...]:
+        """Another one after every change of an attribute or, in place, of a number."""
+        numbers = [*self._parameters.values(), *self._buffers.values()]
+        return self._edits, *(each._version for each in numbers if each is not None)
 
     def _n_own(self) -> int:
         """How many neurons its numbers are of; 1 where all share them."""
