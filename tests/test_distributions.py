@@ -44,7 +44,8 @@ def test_one_number_is_drawn_for_each_neuron_of_a_layer(distribution, mean, std)
 def test_torchs_seed_or_a_generator_decides():
     def drawn() -> torch.Tensor:
         torch.manual_seed(5)
-        return ss.Layer(ss.Linear(3, 50), ss.ALIF(ss.Gamma(0.02, 3), 0.2, 0.1, 1e-3)).neuron.tau_mem
+        layer: Any = ss.Layer(ss.Linear(3, 50), ss.ALIF(ss.Gamma(0.02, 3), 0.2, 0.1, 1e-3))
+        return layer.neuron.tau_mem
 
     assert torch.equal(drawn(), drawn())
     lif = ss.LIF(0.02, 1e-3, v_th=ss.Normal(1.0, 0.1), v_reset=ss.Uniform(-0.5, 0.0))

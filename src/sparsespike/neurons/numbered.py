@@ -48,7 +48,7 @@ class Numbered(Module):
         elif isinstance(value, Tensor):
             self._buffers[name] = value.detach()
         else:
-            super().__setattr__(name, value)
+            super().__setattr__(name, cast(Any, value))
 
     def check(self) -> None:
         """Raises a ValueError that names what has no meaning."""
