@@ -29,7 +29,7 @@ def network(sizes: list[int], rate: float) -> ss.Network:
         ss.Layer(ss.Linear(below, above), ss.LIF(tau_mem=10e-3, dt=1e-3))
         for below, above in pairwise(sizes[:-1])
     ]
-    layers.append(ss.Layer(ss.Linear(*sizes[-2:]), ss.Readout(tau_mem=10e-3, dt=1e-3)))
+    layers.append(ss.Layer(ss.Linear(sizes[-2], sizes[-1]), ss.Readout(tau_mem=10e-3, dt=1e-3)))
     layers[0].reset_parameters(rate)
     return ss.Network(*layers)
 
