@@ -203,3 +203,11 @@ def test_the_examples_of_the_page_on_neurons_run_in_turn():
     layer = names["layer"]
     assert isinstance(layer, ss.Layer)
     assert all(p.grad is not None and bool((p.grad != 0).any()) for p in layer.parameters())
+
+
+def test_the_example_of_the_page_on_streams_runs():
+    page = (ROOT / "docs" / "streaming.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names: dict[str, object] = {}
+    exec(block, names)
+    assert names["potentials"].shape == (40, 20)  # pyright: ignore[reportAttributeAccessIssue]

@@ -18,8 +18,9 @@ BELOW = {
     "backends": {"descriptions", "spikes", "compiling"},
     "ops": {"backends", "descriptions", "spikes"},
     "connections": {"ops", "descriptions", "spikes"},
-    "neurons": {"connections", "ops", "descriptions", "spikes"},
+    "neurons": {"connections", "ops", "backends", "descriptions", "spikes"},
     "network": {"neurons", "connections", "ops", "backends", "spikes"},
+    "streaming": {"network", "neurons", "connections", "backends", "spikes"},
     "losses": {"ops", "spikes"},
     "data": {"spikes", "compiling"},
 }

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from sparsespike.neurons.alif import ALIF
     from sparsespike.neurons.alpha import Alpha
     from sparsespike.neurons.cuba import CuBaLIF
+    from sparsespike.neurons.distributions import Gamma, Normal, Uniform
     from sparsespike.neurons.lif import LIF
     from sparsespike.neurons.neuron import Neuron
     from sparsespike.neurons.readout import Readout
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
         Triangle,
     )
     from sparsespike.spikes.spikes import Spikes
+    from sparsespike.streaming import Stream, stream
 
 __version__ = "0.1.0"
 
@@ -66,6 +68,7 @@ __all__ = [
     "Dropout",
     "FastSigmoid",
     "Flatten",
+    "Gamma",
     "Gaussian",
     "Layer",
     "Linear",
@@ -73,18 +76,22 @@ __all__ = [
     "MaxPool2d",
     "Network",
     "Neuron",
+    "Normal",
     "Readout",
     "ResonateFire",
     "Sigmoid",
     "SilenceWarning",
     "SparseLinear",
     "Spikes",
+    "Stream",
     "SumPool2d",
     "SumReadout",
     "Surrogate",
     "Triangle",
+    "Uniform",
     "data",
     "losses",
+    "stream",
     "use_backend",
 ]
 
@@ -108,10 +115,12 @@ _HOMES = {
     "Alpha": "neurons.alpha",
     "CuBaLIF": "neurons.cuba",
     "LIF": "neurons.lif",
+    **dict.fromkeys(("Gamma", "Normal", "Uniform"), "neurons.distributions"),
     "Matrices": "descriptions",
     "ResonateFire": "neurons.resonate",
     **dict.fromkeys(("CuBaReadout", "DoubleExponential", "SumReadout"), "neurons.readouts"),
     "Neuron": "neurons.neuron",
+    **dict.fromkeys(("Stream", "stream"), "streaming"),
     "Readout": "neurons.readout",
     **dict.fromkeys(
         ("ATan", "Boxcar", "FastSigmoid", "Gaussian", "Sigmoid", "Surrogate", "Triangle"),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import lru_cache
 from typing import Any, Literal, overload
 
 import torch
@@ -19,6 +20,7 @@ from sparsespike.neurons.silence import warn_of_few_steps
 from sparsespike.neurons.state import State, States
 from sparsespike.ops.module import Module
 from sparsespike.ops.uncompiled import uncompiled
+from sparsespike.spikes.lists import Lists
 from sparsespike.spikes.spikes import Spikes
 
 
@@ -74,6 +76,7 @@ class Layer(Module):
         self.recurrent = recurrent
         self.backend = backend
         self._backend_context()
+        _draw(neuron, self._parts())
         for part, std in self._widths(None):
             part.widen(std)
 
@@ -135,9 +138,8 @@ class Layer(Module):
     def _back_again(self, current: Current) -> tuple[Any, tuple[Tensor, ...]]:
         """The recurrent connection as it is now; it is called, so that hooks on it run."""
         n_unit = current.shape[2]
-        nothing = torch.empty(0, dtype=torch.int64)
-        none = Spikes.from_events(nothing, nothing, nothing, shape=(1, 1, n_unit))
-        none = none.with_unit_shape(current.unit_shape).to(current.dtype)
+        nothing = Lists(torch.empty(0, dtype=torch.int32), torch.zeros(2, dtype=torch.int64))
+        none = Spikes((1, 1, n_unit), nothing, unit_shape=current.unit_shape).to(current.dtype)
         found = self.recurrent(none.to(current.device))
         if not isinstance(found, Current) or len(found.terms) != 1:
             raise ValueError(
@@ -281,13 +283,18 @@ def _keeps_state(module: nn.Module) -> bool:
     Raises:
         ValueError: if it does not, and has neurons, whose state would be lost.
     """
-    if "return_state" in inspect.signature(module.forward).parameters:
+    if _takes_state(getattr(module.forward, "__func__", module.forward)):
         return True
     if any(isinstance(each, Neuron) for each in module.modules()):
         raise ValueError(
             f"state: expected {_name(module)}.forward to take state and return_state, as it has neurons"
         )
     return False
+
+
+@lru_cache(maxsize=256)
+def _takes_state(forward: Callable[..., Any]) -> bool:
+    return "return_state" in inspect.signature(forward).parameters
 
 
 def _check_connection(name: str, part: object) -> None:
@@ -297,6 +304,25 @@ def _check_connection(name: str, part: object) -> None:
             f"{name}: expected ss.Linear or another module from Spikes to a Current, "
             f"found {_name(part)}"
         )
+
+
+def _draw(neuron: Neuron, parts: Sequence[nn.Module]) -> None:
+    """Draws the neuron's numbers that are to be drawn, for as many neurons as a connection tells.
+
+    Raises:
+        ValueError: if none tells.
+    """
+    for name, each in neuron.undrawn().items():
+        known = [part for part in parts if isinstance(getattr(part, "n_out", None), int)]
+        if not known:
+            raise ValueError(
+                f"{name}: expected numbers that were drawn, as {_name(parts[0])} does not tell how many "
+                f"neurons there are, found {each}; neuron.draw(n) draws them"
+            )
+        weight = getattr(known[0], "weight", None)
+        like = weight if isinstance(weight, Tensor) else torch.empty(0)
+        neuron.draw(known[0].n_out, dtype=like.dtype, device=like.device)  # pyright: ignore
+        return
 
 
 def _size(layer: nn.Module, name: str) -> int | None:

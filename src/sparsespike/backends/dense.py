@@ -157,7 +157,7 @@ def _run(cell: Cell, terms: Sequence[Term]) -> _Ran:
     if kept is not None and isinstance(equations, FormEquations):
         n_kept = equations.form.k + (1 - cell.neuron.lag if spiking else 0)
         check_kept(kept, n_kept, rows)
-        given = kept[:, n_kept:].reshape(n_batch, 2, rows, -1).transpose(0, 1)
+        given = kept[:, n_kept:].unflatten(1, (2, rows)).transpose(0, 1)
         kept = kept[:, :n_kept]
     queue = _Queue(terms, cell, rows, given)
     steps = queue.steps

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from sparsespike.descriptions import Matrices
-from sparsespike.neurons.neuron import Neuron, check_form
+from sparsespike.neurons.checks import check_form
+from sparsespike.neurons.neuron import Neuron
 from sparsespike.neurons.numbers import (
-    Number,
+    Given,
     check_choice,
     check_finite,
     check_tau,
@@ -56,12 +57,12 @@ class AdLIF(Neuron):
 
     def __init__(
         self,
-        tau_mem: Number,
-        tau_adapt: Number,
-        a: Number,
-        b: Number,
+        tau_mem: Given,
+        tau_adapt: Given,
+        a: Given,
+        b: Given,
         dt: float,
-        v_th: Number = 1.0,
+        v_th: Given = 1.0,
         b_th: float = 0.2,
         surrogate: Surrogate | None = None,
         detach_reset: bool = True,
@@ -76,8 +77,7 @@ class AdLIF(Neuron):
         self.surrogate = FastSigmoid() if surrogate is None else surrogate
         self.detach_reset, self.scheme, self.lag = detach_reset, scheme, lag
         self.q = number("q", q)
-        self.check()
-        self.learn(learn)
+        self.begin(learn)
 
     def check(self) -> None:
         """See `Neuron.check`."""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from sparsespike.descriptions import Matrices
-from sparsespike.neurons.neuron import Neuron, check_form
+from sparsespike.neurons.checks import check_form
+from sparsespike.neurons.neuron import Neuron
 from sparsespike.neurons.numbers import (
+    Given,
     Number,
     check_choice,
     check_each,
@@ -45,6 +47,7 @@ class Alpha(Neuron):
         learn: of "tau_slow", "tau_fast", "v_th".
     """
 
+    below: ClassVar[Mapping[str, str]] = {"tau_fast": "tau_slow"}
     numbers = ("tau_slow", "tau_fast", "v_th")
 
     if TYPE_CHECKING:  # from where `nn.Module` keeps it: an attribute, a buffer or a parameter
@@ -54,10 +57,10 @@ class Alpha(Neuron):
 
     def __init__(
         self,
-        tau_slow: Number,
-        tau_fast: Number,
+        tau_slow: Given,
+        tau_fast: Given,
         dt: float,
-        v_th: Number = 1.0,
+        v_th: Given = 1.0,
         b_th: float = 0.2,
         surrogate: Surrogate | None = None,
         reset: Kind = "zero",
@@ -70,8 +73,7 @@ class Alpha(Neuron):
         self.v_th, self.b_th = v_th, number("b_th", b_th)
         self.surrogate = FastSigmoid() if surrogate is None else surrogate
         self.reset, self.detach_reset, self.lag = reset, detach_reset, lag
-        self.check()
-        self.learn(learn)
+        self.begin(learn)
 
     def check(self) -> None:
         """See `Neuron.check`."""

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from sparsespike.descriptions import Matrices, Reset
-from sparsespike.neurons.neuron import Neuron, check_form
+from sparsespike.neurons.checks import check_form
+from sparsespike.neurons.neuron import Neuron
 from sparsespike.neurons.numbers import (
-    Number,
+    Given,
     check_choice,
     check_finite,
     check_tau,
@@ -53,19 +54,19 @@ class CuBaLIF(Neuron):
 
     def __init__(
         self,
-        tau_mem: Number,
-        tau_syn: Number,
+        tau_mem: Given,
+        tau_syn: Given,
         dt: float,
-        v_th: Number = 1.0,
-        v_reset: Number = 0.0,
-        v_rest: Number = 0.0,
+        v_th: Given = 1.0,
+        v_reset: Given = 0.0,
+        v_rest: Given = 0.0,
         b_th: float = 0.2,
         surrogate: Surrogate | None = None,
         reset: Reset = "subtract",
         detach_reset: bool = True,
         *,
         order: Order = "new",
-        gain: Number = 1.0,
+        gain: Given = 1.0,
         lag: int = 1,
         learn: Sequence[str] = (),
     ) -> None:
@@ -74,8 +75,7 @@ class CuBaLIF(Neuron):
         self.b_th = number("b_th", b_th)
         self.surrogate = FastSigmoid() if surrogate is None else surrogate
         self.reset, self.detach_reset, self.order, self.lag = reset, detach_reset, order, lag
-        self.check()
-        self.learn(learn)
+        self.begin(learn)
 
     def check(self) -> None:
         """See `Neuron.check`."""

@@ -7,10 +7,10 @@ kernel is compared with it.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Self, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Self, get_args
 
 import torch
 from torch import Tensor
@@ -18,9 +18,11 @@ from torch import Tensor
 from sparsespike import descriptions
 from sparsespike.descriptions import Matrices, Reset
 from sparsespike.neurons import initial
-from sparsespike.neurons.neuron import Neuron, check_form, equations_of, overrides
+from sparsespike.neurons.checks import check_form
+from sparsespike.neurons.distributions import Distribution
+from sparsespike.neurons.neuron import Neuron, equations_of, overrides
 from sparsespike.neurons.numbers import (
-    Number,
+    Given,
     check_choice,
     check_finite,
     check_share,
@@ -42,8 +44,9 @@ class LIF(Neuron):
         S[t]   = 1 if V[t] > v_th else 0;  alpha = exp(-dt / tau_mem);  V[0] = v_init, S[0] = 0
 
     The gradient of S goes only through *active* entries, |V[t] - v_th| < b_th (eq. 7-8). A number may be
-    Python's, NumPy's or a 0-d tensor, or a tensor (N,) with one for each neuron; `learn` makes parameters of
-    them. All attributes are read at every call; one that was changed since counts from then on.
+    Python's, NumPy's or a 0-d tensor, a tensor (N,) with one for each neuron, or a `Gamma`, `Normal` or
+    `Uniform`, from which a `Layer` draws one for each; `learn` makes parameters of them. All attributes are
+    read at every call; one that was changed since counts from then on.
 
     A learned number that leaves its range counts as its end, and its gradient goes on as if it had not: a
     time constant below dt / 16, an alpha outside of [0, 1]. Adam moves a parameter by about its learning rate
@@ -74,6 +77,7 @@ class LIF(Neuron):
     """
 
     numbers = ("tau_mem", "alpha", "v_th", "v_reset", "v_rest", "gain", "v_init")
+    below: ClassVar[Mapping[str, str]] = {"v_reset": "v_th"}
 
     reset: Reset
 
@@ -88,20 +92,20 @@ class LIF(Neuron):
 
     def __init__(
         self,
-        tau_mem: Number | None = None,
+        tau_mem: Given | None = None,
         dt: float | None = None,
-        v_th: Number = 1.0,
-        v_reset: Number = 0.0,
-        v_rest: Number = 0.0,
+        v_th: Given = 1.0,
+        v_reset: Given = 0.0,
+        v_rest: Given = 0.0,
         b_th: float = 0.2,
         surrogate: Surrogate | None = None,
         reset: Reset = "subtract",
         detach_reset: bool = True,
         *,
-        alpha: Number | None = None,
-        gain: Number = 1.0,
+        alpha: Given | None = None,
+        gain: Given = 1.0,
         lag: int = 1,
-        v_init: Number | None = None,
+        v_init: Given | None = None,
         learn: Sequence[str] = (),
     ) -> None:
         if alpha is None:
@@ -118,8 +122,7 @@ class LIF(Neuron):
         self.b_th = number("b_th", b_th)
         self.surrogate = FastSigmoid() if surrogate is None else surrogate
         self.reset, self.detach_reset, self.lag = reset, detach_reset, lag
-        self.check()
-        self.learn(learn)
+        self.begin(learn)
 
     def __getattr__(self, name: str) -> Any:
         if name == "alpha" and "alpha" not in self._parameters and "alpha" not in self._buffers:
@@ -134,7 +137,7 @@ class LIF(Neuron):
         """See `Neuron.settings`; without what follows from the others."""
         found = super().settings()
         for name in ("tau_mem", "dt") if self._has("alpha") else ("alpha",):
-            del found[name]
+            found.pop(name, None)
         if not self._has("v_init"):
             del found["v_init"]
         return found
@@ -214,7 +217,8 @@ class LIF(Neuron):
     def _is_plain(self) -> bool:
         """Whether this is the paper's neuron, one number for all neurons."""
         # A neuron that is frozen for a call has its parameters' values among its attributes.
-        each = any(isinstance(self.__dict__.get(name), Tensor) for name in self.numbers)
+        other = Tensor, Distribution  # else a float
+        each = any(isinstance(self.__dict__.get(name), other) for name in self.numbers)
         return (
             type(self).matrices is LIF.matrices
             and not (self._parameters or self._buffers or each)

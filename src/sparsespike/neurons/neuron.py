@@ -4,28 +4,29 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Self
+from collections.abc import Sequence
+from typing import Any, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sparsespike import descriptions, ops
+from sparsespike.backends.held import once_of
 from sparsespike.connections.current import Current
 from sparsespike.descriptions import Matrices
 from sparsespike.descriptions.neurons import FormEquations
 from sparsespike.neurons import initial
-from sparsespike.neurons.numbers import number, number_or_each, shown
+from sparsespike.neurons.checks import check_form, check_resumable, checked_units
+from sparsespike.neurons.numbered import Numbered
+from sparsespike.neurons.numbers import number, shown
 from sparsespike.neurons.silence import warn_of_silence
 from sparsespike.neurons.state import State
 from sparsespike.neurons.surrogates import FastSigmoid, shape_of
-from sparsespike.ops.module import Module
 from sparsespike.ops.uncompiled import uncompiled
-from sparsespike.spikes.arguments import described
 from sparsespike.spikes.spikes import Spikes
 
 
-class Neuron(Module):
+class Neuron(Numbered):
     """Base of all neurons: how one unit's state goes on from step to step.
 
     A neuron of one's own gives `matrices`, the form in which nearly every neuron of the field can be
@@ -36,7 +37,9 @@ class Neuron(Module):
 
     Attributes:
         numbers: names of the attributes that are numbers: each may be a float, a 0-d tensor, a tensor (N,)
-            with one for each neuron, or an `nn.Parameter`, which is learned.
+            with one for each neuron, an `nn.Parameter`, which is learned, or a `Gamma`, `Normal` or
+            `Uniform`, from which one for each is drawn when a `Layer` is built, or by `draw`.
+        below: of each of these names, another whose number is larger.
         spiking: whether the output is `Spikes`; else it is a potential (B, T, N).
         lag: 1: the input of step t acts on the potential of step t + 1 (the paper's); 0: on that of step t.
         b_th: half-width of the active band.
@@ -44,53 +47,11 @@ class Neuron(Module):
         detach_reset: whether the reset counts as a constant in the gradient.
     """
 
-    numbers: ClassVar[tuple[str, ...]] = ()
     spiking = True
     lag: int = 1
     b_th: float = 0.2
     surrogate: Any = FastSigmoid()
     detach_reset: bool = True
-
-    def __new__(cls, *_args: Any, **_settings: Any) -> Self:  # noqa: D102
-        # Here, so that one's own class may set its numbers before, or without, `nn.Module.__init__`.
-        neuron = super().__new__(cls)
-        nn.Module.__init__(neuron)
-        return neuron
-
-    def __init__(self) -> None:
-        pass  # `nn.Module` would forget what was set
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name not in self.numbers or name in self._parameters:
-            super().__setattr__(name, value)
-            return
-        value = number_or_each(name, value)
-        for kept in (self.__dict__, self._buffers):
-            kept.pop(name, None)
-        # Not by `register_parameter`, which finds what a neuron gives in place of a number that was not set.
-        if isinstance(value, nn.Parameter):
-            self._parameters[name] = value
-        elif isinstance(value, Tensor):
-            self._buffers[name] = value.detach()
-        else:
-            super().__setattr__(name, value)
-
-    def learn(self, names: Sequence[str]) -> None:
-        """Makes parameters of some numbers: of a float one that all neurons share, of (N,) one for each.
-
-        Raises:
-            ValueError: if a name is none of a number.
-        """
-        if isinstance(names, str) or not all(isinstance(name, str) for name in names):
-            raise ValueError(f"learn: expected a tuple of names, found {names!r}")
-        for name in names:
-            if name not in self.numbers:
-                expected = ", ".join(self.numbers)
-                raise ValueError(f"learn: expected names of {expected}, found {name!r}")
-            value = getattr(self, name)
-            if not isinstance(value, nn.Parameter):
-                start = value.clone() if isinstance(value, Tensor) else torch.tensor(value)
-                setattr(self, name, nn.Parameter(start))
 
     @property
     def gives_tensor(self) -> bool:
@@ -136,7 +97,8 @@ class Neuron(Module):
             name: value.detach().clone() if isinstance(value, Tensor) else value
             for name, value in self.settings().items()
         }
-        return type(self)(**({"learn": tuple(self._parameters)} | values | settings))
+        learned = (*self._parameters, *self._to_learn)
+        return type(self)(**({"learn": learned} | values | settings))
 
     def extra_repr(self) -> str:
         """Its settings, as shown by `print`."""
@@ -144,6 +106,7 @@ class Neuron(Module):
             (name, shown(value) if name in self.numbers else repr(value))
             for name, value in self.settings().items()
         ]
+        values = [(n, f"{v} (to be learned)" if n in self._to_learn else v) for n, v in values]
         return ", ".join(f"{name}={value}" for name, value in values)
 
     def weight_std(
@@ -179,6 +142,7 @@ class Neuron(Module):
         Raises:
             ValueError: naming the number that has no meaning.
         """
+        self.check_drawn()
         names = tuple(name for name, each in self._parameters.items() if each is not None)
         for name, _ in self.named_parameters():
             if name not in names:
@@ -196,6 +160,7 @@ class Neuron(Module):
         Raises:
             ValueError: naming the number that has no meaning.
         """
+        self.check_drawn()
         self.check()
         frozen = self._frozen()
         return descriptions.Dynamics(
@@ -210,23 +175,6 @@ class Neuron(Module):
             copy.copy(self.surrogate).slope,
             type(self).__module__.startswith("sparsespike."),
         )
-
-    def _n_own(self) -> int:
-        """How many neurons its numbers are of; 1 where all share them."""
-        numbers = [*self._parameters.values(), *self._buffers.values()]
-        return max([1, *(len(each) for each in numbers if each is not None and each.dim())])
-
-    def _frozen(self) -> Callable[[Mapping[str, Tensor]], Any]:
-        """This neuron as it is now, as a function of the values of its parameters."""
-        kept = dict(self.__dict__)
-
-        def with_values(learned: Mapping[str, Tensor]) -> Any:
-            other = object.__new__(type(self))
-            other.__dict__.update(kept, _parameters={}, _buffers=dict(kept["_buffers"]))
-            other.__dict__.update(learned)
-            return other
-
-        return with_values
 
     @uncompiled
     def forward(
@@ -264,7 +212,7 @@ class Neuron(Module):
         resumes = state is not None or return_state
         waits = any(term.waits for term in current.terms)
         whole = recurrent is not None or units is not None or resumes or waits
-        told = self.describe(whole)
+        told = once_of(whole, self, self.version, lambda: self.describe(whole))
         if resumes:
             check_resumable(self, told, state)
         number = learned(self)
@@ -308,46 +256,3 @@ def equations_of(neuron: Neuron, like: Tensor) -> FormEquations:
     names = tuple(name for name, each in neuron._parameters.items() if each is not None)
     told = neuron.formed(names)
     return FormEquations(told.form(learned(neuron), like.shape[-1], like), told)
-
-
-def checked_units(record: Sequence[int] | Tensor, current: Current) -> Tensor:
-    """(m,) int64: the neurons to record.
-
-    Raises:
-        ValueError: if they are no whole numbers of neurons.
-    """
-    n = current.shape[2]
-    found = torch.as_tensor(record, device=current.device)
-    whole = not (found.is_floating_point() or found.is_complex() or found.dtype is torch.bool)
-    if found.dim() != 1 or not (whole or not found.numel()):
-        raise ValueError(f"record: expected a list of neurons, found {described(record)}")
-    found = found.to(torch.int64)
-    if found.numel() and not 0 <= int(found.min()) <= int(found.max()) < n:
-        raise ValueError(f"record: expected neurons in [0, {n}), found {found.tolist()}")
-    return found
-
-
-def check_form(neuron: Neuron) -> None:
-    """Raises a ValueError unless what is beside the numbers of a neuron of the form has a meaning."""
-    if not neuron.b_th > 0:
-        raise ValueError(f"b_th: expected a half-width > 0, found {neuron.b_th}")
-    if neuron.lag not in (0, 1):
-        raise ValueError(f"lag: expected 0 or 1, found {neuron.lag!r}")
-    surrogate = neuron.surrogate
-    if not callable(getattr(surrogate, "slope", None)) or isinstance(surrogate, type):
-        raise ValueError(
-            f"surrogate: expected a Surrogate, or an object with slope(distance), found {surrogate!r}"
-        )
-    if not isinstance(neuron.detach_reset, bool):
-        raise ValueError(f"detach_reset: expected True or False, found {neuron.detach_reset!r}")
-
-
-def check_resumable(neuron: Neuron, told: descriptions.Neuron, state: object) -> None:
-    """Raises a ValueError unless the neuron can go on from this state."""
-    if not isinstance(told, descriptions.Dynamics):
-        name = type(neuron).__name__
-        raise ValueError(
-            f"state: expected a neuron that gives `matrices`, which say what its state is, found {name}"
-        )
-    if state is not None and not isinstance(state, State):
-        raise ValueError(f"state: expected what a call returned, found {type(state).__name__}")

@@ -9,9 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sparsespike.neurons.distributions import Distribution
 from sparsespike.spikes import arguments
 
 Number = float | Tensor  # one for all neurons, or (N,): one for each
+Given = (
+    Number | Distribution
+)  # what a constructor takes: also what one for each is to be drawn from
 
 SHORTEST = 1 / 16  # time steps: what a learned time constant that has become shorter counts as
 
@@ -29,13 +33,13 @@ def number(name: str, value: Any) -> float:
     return arguments.number(name, value, "one number for all neurons")
 
 
-def number_or_each(name: str, value: Any) -> Number:
-    """A number as a float; one per neuron as a tensor (N,); or an `nn.Parameter`, to be learned, as it is.
+def number_or_each(name: str, value: Any) -> Given:
+    """A number as a float; one per neuron as a tensor (N,); a parameter or a distribution as it is.
 
     Raises:
         ValueError: if it is none of these, or depends on what is learned elsewhere.
     """
-    if type(value) is float:
+    if type(value) is float or isinstance(value, Distribution):
         return value
     if isinstance(value, Tensor):
         if value.requires_grad and not isinstance(value, nn.Parameter):
@@ -48,6 +52,13 @@ def number_or_each(name: str, value: Any) -> Number:
                 raise ValueError(f"{name}: expected one number or floats (N,), found {found}")
             return value
     return arguments.number(name, value, "one number for all neurons, or a tensor (N,)")
+
+
+def limits(name: str, dt: float | None) -> tuple[float, float]:
+    """Between which ends a number of this name is drawn: time constants above dt / 16, leaks in (0, 1)."""
+    if name.startswith("tau"):
+        return (0.0 if dt is None else SHORTEST * dt), math.inf
+    return (0.0, 1.0) if name == "alpha" else (-math.inf, math.inf)
 
 
 def within(value: Number, low: float, high: float = math.inf) -> Number:
@@ -74,7 +85,13 @@ def leak(tau_mem: float, dt: float) -> float:
 
 
 def leak_of(tau: Number, dt: float) -> Number:
-    """exp(-dt / tau), of each neuron; a tau that has become shorter than dt / 16 counts as that."""
+    """exp(-dt / tau), of each neuron; a tau that has become shorter than dt / 16 counts as that.
+
+    Raises:
+        AttributeError: if the time constants are still to be drawn, so that there is no leak yet.
+    """
+    if isinstance(tau, Distribution):
+        raise AttributeError(f"tau: expected time constants that were drawn, found {tau}")
     if not isinstance(tau, Tensor):
         return math.exp(-dt / tau)
     return torch.exp(torch.as_tensor(-dt / within(tau, SHORTEST * dt)))
@@ -120,7 +137,7 @@ def check_share(name: str, value: Number, what: str) -> None:
         check_each(name, value, expected, lambda x: (x >= 0) & (x <= 1))
 
 
-def shown(value: Number) -> str:
+def shown(value: Given) -> str:
     """A number as `print` shows it: of one per neuron their range."""
     if not isinstance(value, Tensor):
         return str(value)

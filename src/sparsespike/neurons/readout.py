@@ -14,8 +14,10 @@ from torch import Tensor
 from sparsespike import descriptions
 from sparsespike.descriptions import Matrices
 from sparsespike.neurons import initial
-from sparsespike.neurons.neuron import Neuron, check_form, equations_of, overrides
-from sparsespike.neurons.numbers import Number, check_tau, leak, leak_of, number
+from sparsespike.neurons.checks import check_form
+from sparsespike.neurons.distributions import Distribution
+from sparsespike.neurons.neuron import Neuron, equations_of, overrides
+from sparsespike.neurons.numbers import Given, check_tau, leak, leak_of, number
 
 
 class Readout(Neuron):
@@ -42,11 +44,10 @@ class Readout(Neuron):
         tau_mem: Any
 
     def __init__(
-        self, tau_mem: Number, dt: float, *, lag: int = 1, learn: Sequence[str] = ()
+        self, tau_mem: Given, dt: float, *, lag: int = 1, learn: Sequence[str] = ()
     ) -> None:
         self.tau_mem, self.dt, self.lag = tau_mem, number("dt", dt), lag
-        self.check()
-        self.learn(learn)
+        self.begin(learn)
 
     @property
     def alpha(self) -> Any:
@@ -86,7 +87,7 @@ class Readout(Neuron):
         return _checked(number("tau_mem", self.tau_mem), number("dt", self.dt))
 
     def _is_plain(self) -> bool:
-        each = isinstance(self.__dict__.get("tau_mem"), Tensor)
+        each = isinstance(self.__dict__.get("tau_mem"), Tensor | Distribution)
         return (
             type(self).matrices is Readout.matrices
             and not (self._parameters or self._buffers or each)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from sparsespike.descriptions import Matrices
-from sparsespike.neurons.neuron import Neuron, check_form
-from sparsespike.neurons.numbers import Number, check_each, check_finite, check_tau, leak_of, number
+from sparsespike.neurons.checks import check_form
+from sparsespike.neurons.neuron import Neuron
+from sparsespike.neurons.numbers import Given, check_each, check_finite, check_tau, leak_of, number
 
 
 class SumReadout(Neuron):
@@ -27,10 +28,9 @@ class SumReadout(Neuron):
     if TYPE_CHECKING:  # from where `nn.Module` keeps it: an attribute, a buffer or a parameter
         gain: Any
 
-    def __init__(self, gain: Number = 1.0, *, lag: int = 1, learn: Sequence[str] = ()) -> None:
+    def __init__(self, gain: Given = 1.0, *, lag: int = 1, learn: Sequence[str] = ()) -> None:
         self.gain, self.lag = gain, lag
-        self.check()
-        self.learn(learn)
+        self.begin(learn)
 
     def check(self) -> None:
         """See `Neuron.check`."""
@@ -67,16 +67,15 @@ class CuBaReadout(Neuron):
 
     def __init__(
         self,
-        tau_mem: Number,
-        tau_syn: Number,
+        tau_mem: Given,
+        tau_syn: Given,
         dt: float,
         *,
         lag: int = 1,
         learn: Sequence[str] = (),
     ) -> None:
         self.tau_mem, self.tau_syn, self.dt, self.lag = tau_mem, tau_syn, number("dt", dt), lag
-        self.check()
-        self.learn(learn)
+        self.begin(learn)
 
     def check(self) -> None:
         """See `Neuron.check`."""
@@ -112,6 +111,7 @@ class DoubleExponential(Neuron):
         learn: of "tau_slow", "tau_fast".
     """
 
+    below: ClassVar[Mapping[str, str]] = {"tau_fast": "tau_slow"}
     numbers = ("tau_slow", "tau_fast")
     spiking = False
 
@@ -121,8 +121,8 @@ class DoubleExponential(Neuron):
 
     def __init__(
         self,
-        tau_slow: Number,
-        tau_fast: Number,
+        tau_slow: Given,
+        tau_fast: Given,
         dt: float,
         *,
         lag: int = 1,
@@ -130,8 +130,7 @@ class DoubleExponential(Neuron):
     ) -> None:
         self.tau_slow, self.tau_fast, self.dt = tau_slow, tau_fast, number("dt", dt)
         self.lag = lag
-        self.check()
-        self.learn(learn)
+        self.begin(learn)
 
     def check(self) -> None:
         """See `Neuron.check`."""

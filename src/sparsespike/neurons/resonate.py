@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from sparsespike.descriptions import Matrices
-from sparsespike.neurons.neuron import Neuron, check_form
-from sparsespike.neurons.numbers import Number, check_choice, check_each, check_finite, number
+from sparsespike.neurons.checks import check_form
+from sparsespike.neurons.neuron import Neuron
+from sparsespike.neurons.numbers import Given, check_choice, check_each, check_finite, number
 from sparsespike.neurons.surrogates import FastSigmoid, Surrogate
 
 Kind = Literal["none", "to_i"]
@@ -42,10 +43,10 @@ class ResonateFire(Neuron):
 
     def __init__(
         self,
-        omega: Number,
-        damping: Number,
+        omega: Given,
+        damping: Given,
         dt: float,
-        v_th: Number = 1.0,
+        v_th: Given = 1.0,
         b_th: float = 0.2,
         surrogate: Surrogate | None = None,
         reset: Kind = "none",
@@ -58,8 +59,7 @@ class ResonateFire(Neuron):
         self.v_th, self.b_th = v_th, number("b_th", b_th)
         self.surrogate = FastSigmoid() if surrogate is None else surrogate
         self.reset, self.detach_reset, self.lag = reset, detach_reset, lag
-        self.check()
-        self.learn(learn)
+        self.begin(learn)
 
     def check(self) -> None:
         """See `Neuron.check`."""

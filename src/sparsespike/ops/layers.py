@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor
 
 from sparsespike import backends
+from sparsespike.backends import held
 from sparsespike.backends.finite import check_finite
-from sparsespike.descriptions import Cell, Connection, Precision, Term
+from sparsespike.descriptions import Cell, Connection, Dynamics, Precision, Term
 from sparsespike.ops.checks import check_cell, check_terms, unit_shape_of
 from sparsespike.ops.tensors import Shape, spikes_of, tensors_of
 from sparsespike.spikes.spikes import Spikes
@@ -56,6 +57,8 @@ def run(terms: Sequence[Term], cell: Cell) -> Ran:
     check_cell(cell, terms)
     spikes = terms[0].spikes
     backend = backends.backend_for(spikes)
+    if not torch.is_grad_enabled():
+        cell = _constant(cell)
     flat = [
         tensor
         for term in terms
@@ -75,7 +78,10 @@ def run(terms: Sequence[Term], cell: Cell) -> Ran:
             for term in terms
         ),
     )
-    first, state, record, *rest = _Layer.apply(call, *flat)
+    if held.inside() and not call.recorded:  # no one asks for a gradient: autograd need not know
+        first, state, record, *rest = call.forward(call.terms(flat), call.cell(flat))
+    else:
+        first, state, record, *rest = _Layer.apply(call, *flat)
     state = state if cell.returns_state else None
     record = record if cell.record is not None else None
     if not cell.neuron.spiking:
@@ -85,6 +91,20 @@ def run(terms: Sequence[Term], cell: Cell) -> Ran:
     units = unit_shape_of(terms)
     fired = spikes_of(shape, first, *storage, potential=potential, unit_shape=units)
     return Ran(fired, state, record)
+
+
+def _constant(cell: Cell) -> Cell:
+    """The cell whose learned numbers are constants: without a gradient nobody wants their eligibilities."""
+    told, number = cell.neuron, cell.number
+    if not isinstance(told, Dynamics) or not number:
+        return cell
+
+    def make() -> Dynamics:
+        known = dict(zip(told.names, (each.detach() for each in number), strict=True))
+        return replace(told, names=(), matrices=lambda _: told.matrices(known))
+
+    fixed = held.once_of("constant", told, lambda: [each._version for each in number], make)
+    return cell._replace(neuron=fixed, number=())
 
 
 def dense_current(terms: Sequence[Term]) -> Tensor:

@@ -119,7 +119,8 @@ def path_of(name: str, value: Any) -> Path:
 def described(value: Any) -> str:
     """What was found, for a message: arrays by type and shape, small things as they are written."""
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
-    if shape is not None and dtype is not None and tuple(shape):
+    shape = shape if isinstance(shape, tuple) else None  # of a distribution it is a number
+    if shape and dtype is not None:
         return f"{dtype} of shape {tuple(shape)}"
     if shape is not None and dtype is None:
         return f"{type(value).__name__} of shape {tuple(shape)}"

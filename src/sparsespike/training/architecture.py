@@ -21,10 +21,11 @@ from sparsespike.connections.connection import Connection
 from sparsespike.connections.delay import Delay
 from sparsespike.connections.linear import Linear
 from sparsespike.network import Layer, Network
+from sparsespike.neurons.distributions import Distribution
 from sparsespike.neurons.neuron import Neuron
 from sparsespike.neurons.readout import Readout
 from sparsespike.spikes.spikes import Spikes
-from sparsespike.training.values import LAYERS, NEURONS, call
+from sparsespike.training.values import DISTRIBUTIONS, LAYERS, NEURONS, Call, call
 
 if TYPE_CHECKING:
     from sparsespike.training.recipe import Recipe
@@ -46,7 +47,8 @@ def network(recipe: Recipe, unit_shape: Sequence[int], n_class: int) -> Network:
     """
     generator = torch.Generator().manual_seed(recipe.seed)
     alpha = math.exp(-recipe.dt / recipe.tau_mem)
-    shared = _neuron(recipe, 1) if not recipe.learn else None
+    each = recipe.learn or any(name in recipe.neuron for name in DISTRIBUTIONS)
+    shared = None if each else _neuron(recipe, 1, generator)
     signal = _silence(unit_shape)
     modules: list[nn.Module] = []
     for i, module in enumerate(_hidden(recipe, math.prod(unit_shape), generator)):
@@ -56,7 +58,7 @@ def network(recipe: Recipe, unit_shape: Sequence[int], n_class: int) -> Network:
                 n = math.prod(signal.unit_shape)
                 linear = isinstance(module, Linear)
                 own = Linear(n, n) if recipe.recurrent and linear else None
-                layer = Layer(module, shared or _neuron(recipe, n), recurrent=own)
+                layer = Layer(module, shared or _neuron(recipe, n, generator), recurrent=own)
                 _draw(recipe, layer, module, alpha, generator)
                 if (
                     own is not None
@@ -103,9 +105,9 @@ def _size(parameter: nn.Parameter) -> float:
     return float(parameter.detach().abs().mean()) or 1.0
 
 
-def _neuron(recipe: Recipe, n: int) -> Neuron:
-    """The neurons of a hidden layer of n: with what the recipe has fields for, and numbers to learn."""
-    name, given, named = call("neuron", recipe.neuron, NEURONS)
+def _neuron(recipe: Recipe, n: int, generator: torch.Generator) -> Neuron:
+    """The neurons of a hidden layer of n: with what the recipe has fields for, numbers drawn and to learn."""
+    name, given, named = call("neuron", recipe.neuron, NEURONS, DISTRIBUTIONS)
     kind = getattr(sparsespike, name)
     settings: dict[str, Any] = {
         "tau_mem": recipe.tau_mem,
@@ -118,18 +120,38 @@ def _neuron(recipe: Recipe, n: int) -> Neuron:
         settings["reset"] = recipe.reset
     elif recipe.reset != "subtract":
         raise ValueError(f"reset: expected 'subtract' of {name}, found {recipe.reset!r}")
-    taken = [word for word in named if word in settings]
+    named = {word: _distribution(value) for word, value in named.items()}
+    taken = []
+    for word, value in named.items():
+        if isinstance(value, Distribution) and value.mean == settings.get(word):
+            settings[word] = value
+        elif word in settings:
+            taken.append(word)
     if given or taken:
         found = f"{given or taken}"
-        raise ValueError(f"neuron: expected named values beside the recipe's fields, found {found}")
+        raise ValueError(
+            "neuron: expected named values beside the recipe's fields, or distributions of these means, "
+            f"found {found}"
+        )
     try:
-        neuron = kind(**settings, **named)
-        each = {name: torch.full((n,), float(getattr(neuron, name))) for name in recipe.learn}
+        neuron = kind(**named | settings).draw(n, generator=generator)
+        each = {name: torch.as_tensor(getattr(neuron, name)).expand(n) for name in recipe.learn}
+        each = {name: value.float().clone() for name, value in each.items()}
         return neuron.changed(**each, learn=recipe.learn) if recipe.learn else neuron
     except AttributeError as error:
         raise ValueError(f"learn: expected numbers of {name}, found {error.name!r}") from None
     except (TypeError, ValueError) as error:
         raise ValueError(f"neuron: {recipe.neuron}: {error}") from None
+
+
+def _distribution(value: Any) -> Any:
+    """What a call in a recipe's neuron names; anything else as it is."""
+    if not isinstance(value, Call):
+        return value
+    try:
+        return getattr(sparsespike, value.name)(*value.values, **value.named)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"neuron: {value.name}: {error}") from None
 
 
 def _hidden(recipe: Recipe, n_in: int, generator: torch.Generator) -> list[nn.Module]:

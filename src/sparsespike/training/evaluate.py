@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sparsespike import losses
 from sparsespike.backends import device_for, placed, use_backend
 from sparsespike.data import EventDataset, EventLoader
 from sparsespike.network import Layer, Network
 from sparsespike.training import checkpoint
 from sparsespike.training.checkpoint import CheckpointError
+from sparsespike.training.loss import read
 from sparsespike.training.metrics import Totals
 from sparsespike.training.recipe import Recipe, from_dict
 
@@ -35,7 +35,7 @@ def evaluate(
     Args:
         net: the network.
         dataset: what to score.
-        recipe: gives steps, dt, reduce, batch size and backend.
+        recipe: gives steps, dt, chunk, reduce, batch size and backend.
         each: called with the logits (B, C) and labels (B,) of every batch, in the order of the samples.
 
     Returns:
@@ -70,8 +70,7 @@ def evaluate(
     with _as_evaluated(net), torch.no_grad(), use_backend(recipe.backend):
         for spikes, label in loader.batches(0):
             spikes, label = placed(spikes, label, recipe.backend)
-            potential, hidden = net(spikes, return_spikes=True)
-            logit = losses.logits(potential, recipe.reduce)
+            logit, hidden = read(net, spikes, recipe)
             totals.add(functional.cross_entropy(logit, label).item(), logit, label, spikes, hidden)
             if each is not None:
                 each(logit, label)

@@ -43,7 +43,7 @@ class Totals:
     n_silent: list[int] = field(default_factory=list)
 
     def add(
-        self, loss: float, logit: Tensor, label: Tensor, spikes: Spikes, hidden: Sequence[Spikes]
+        self, loss: float, logit: Tensor, label: Tensor, spikes: Spikes, hidden: Sequence[Any]
     ) -> None:
         """Adds one batch.
 
@@ -52,7 +52,7 @@ class Totals:
             logit: (B, C).
             label: (B,), int64.
             spikes: (B, T, N), the input.
-            hidden: output of each spiking layer, in order.
+            hidden: output of each spiking layer, in order, or what was counted of it.
         """
         self.n_batches += 1
         self.n_samples += len(label)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from sparsespike.spikes.arguments import nearest
-from sparsespike.training.values import LAYERS, NEURONS, call, called, checked
+from sparsespike.training.values import DISTRIBUTIONS, LAYERS, NEURONS, call, called, checked
 
 if TYPE_CHECKING:
     from sparsespike.data.dataset import EventDataset
@@ -56,6 +56,8 @@ class Recipe:
             Conv1d, Linear(1568, 200), SparseLinear.random(784, 1000, fan_in=50), each with neurons;
             MaxPool2d(2), AvgPool2d(2), SumPool2d(2), Flatten(), Dropout(0.2).
         steps: time steps T of a sample, >= 2.
+        chunk: steps that are computed at a time, >= 0; gradients end between chunks, and memory does not grow
+            with T (`training.loss`). 0: the whole sample.
         dt: time step, seconds, > 0.
         tau_mem: membrane time constant of the hidden layers, seconds, > 0.
         tau_readout: time constant of the readout, seconds, > 0.
@@ -66,7 +68,8 @@ class Recipe:
             parentheses: FastSigmoid(100), Triangle(1), Boxcar(0.5), ATan(2), Sigmoid(4), Gaussian(0.5).
         reset: what a spike does to the potential: takes v_th away, sets it to zero, or nothing.
         neuron: of the hidden layers: LIF, CuBaLIF(tau_syn=5e-3), ALIF(tau_adapt=0.1, beta=0.2),
-            AdLIF(tau_adapt=0.1, a=0.02, b=0.1). What this recipe has a field for is filled in.
+            AdLIF(tau_adapt=0.1, a=0.02, b=0.1). What this recipe has a field for is filled in. A number may
+            be drawn for each neuron: LIF(tau_mem=Gamma(10e-3, 3)), Normal(mean, std), Uniform(low, high).
         learn: numbers of these neurons that are learned, each neuron's own: tau_mem, v_th, tau_adapt, a, b.
         recurrent: whether each fully connected hidden layer is connected to itself.
         delay: longest delay in steps, learned for each synapse into a fully connected hidden layer; 0 for
@@ -103,6 +106,7 @@ class Recipe:
     hidden: tuple[int, ...] = (200, 200)
     layers: tuple[str, ...] = ()
     steps: int = 100
+    chunk: int = 0
     dt: float = 1e-3
     tau_mem: float = 10e-3
     tau_readout: float = 10e-3
@@ -144,8 +148,14 @@ class Recipe:
                 "hidden = [] gives way to them"
             )
         for text in self.layers:
-            call("layers", text, LAYERS)
-        call("neuron", self.neuron, NEURONS)
+            found = call("layers", text, LAYERS)
+            each = "event" in (*found.values, *found.named.values())
+            if found.name == "Dropout" and self.chunk and not each:
+                raise ValueError(
+                    f"chunk: expected 0 with {text}, whose masks are held over a whole sample, found "
+                    f'{self.chunk}; per="event" draws anew at every step'
+                )
+        call("neuron", self.neuron, NEURONS, DISTRIBUTIONS)
         linear = not self.layers or any(text.startswith("Linear(") for text in self.layers)
         if not linear and (self.recurrent or self.delay):
             name = "recurrent" if self.recurrent else "delay"

@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.nn import functional
 
 import sparsespike
-from sparsespike import data, losses
+from sparsespike import data
 from sparsespike.backends import device_for, placed, use_backend
 from sparsespike.data import EventDataset, EventLoader, late
 from sparsespike.data.library import OutOfReach
@@ -27,6 +26,7 @@ from sparsespike.spikes.spikes import Spikes
 from sparsespike.training import architecture, checkpoint, logs
 from sparsespike.training import run as runs
 from sparsespike.training.evaluate import evaluate, load_run
+from sparsespike.training.loss import Counted, outcome
 from sparsespike.training.metrics import Totals, peak_memory
 from sparsespike.training.progress import Progress
 from sparsespike.training.recipe import Recipe
@@ -142,28 +142,19 @@ def _train_epoch(run: Run, loader: EventLoader, caught: list[int], progress: Pro
         for group in run.optimiser.param_groups:
             group["lr"] = rate * group["share"]
 
-        potential, hidden = run.net(spikes, return_spikes=True)  # (B, T, C), one Spikes per layer
-        logit = losses.logits(potential, recipe.reduce)  # (B, C), pooled once for loss and accuracy
-        loss = functional.cross_entropy(logit, label, label_smoothing=recipe.label_smoothing)
-        for layer in hidden:
-            loss = loss + losses.activity(
-                layer,
-                upper=recipe.activity_upper,
-                upper_weight=recipe.activity_upper_weight,
-                lower_weight=recipe.activity_lower_weight,
-            )
+        found = outcome(run.net, spikes, label, recipe)
         # Before the backward pass: nothing is learned from a loss that is not finite.
-        value = loss.item()
+        value = found.loss.item()
         if not math.isfinite(value):
             run.check_finite()  # names the weights if it is their fault
             raise run.not_finite("the readout's potentials and the loss")
 
         run.optimiser.zero_grad()
-        loss.backward()
+        found.backward()
         run.optimiser.step()
 
-        totals.add(value, logit, label, spikes, hidden)
-        _warn_of_silence(run, hidden, progress)
+        totals.add(value, found.logit, label, spikes, found.hidden)
+        _warn_of_silence(run, found.hidden, progress)
         run.batch += 1
         progress.batch(totals, started, (run.epoch + 1, recipe.epochs, run.batch, n_batch))
         if caught:
@@ -313,7 +304,7 @@ def _open(
     return run
 
 
-def _warn_of_silence(run: Run, hidden: list[Spikes], progress: Progress) -> None:
+def _warn_of_silence(run: Run, hidden: Sequence[Counted | Spikes], progress: Progress) -> None:
     """Says so the first time that a layer has no active neuron in a whole batch."""
     for i, layer in enumerate(hidden):
         if layer.n_active == 0 and i not in run.warned:

@@ -10,12 +10,13 @@ import math
 import re
 import typing
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from sparsespike.spikes.arguments import nearest
 
 CONNECTIONS = "Conv2d", "Conv1d", "Linear", "SparseLinear.random"
 NEURONS = "LIF", "CuBaLIF", "ALIF", "AdLIF"
+DISTRIBUTIONS = "Gamma", "Normal", "Uniform"
 LAYERS = (*CONNECTIONS, "MaxPool2d", "AvgPool2d", "SumPool2d", "Flatten", "Dropout")
 
 
@@ -43,6 +44,7 @@ _RANGES: dict[str, tuple[str, Callable[[Any], bool]]] = {
         lambda value: all(size >= 1 for size in value),
     ),
     "steps": ("an integer >= 2", lambda value: value >= 2),
+    "chunk": ("an integer >= 0", lambda value: value >= 0),
     "dt": _SECONDS,
     "tau_mem": ("a number of seconds > 0", lambda value: value > 0),
     "tau_readout": _SECONDS,
@@ -108,32 +110,52 @@ def called(field: str, text: str, known: tuple[str, ...]) -> tuple[str, list[int
     return name, numbers
 
 
-def call(field: str, text: str, known: tuple[str, ...]) -> tuple[str, list[Any], dict[str, Any]]:
-    """`Name(value, ..., word=value)` as Python writes it -> (name, values, named values); nothing is run.
+class Call(NamedTuple):
+    """`Name(value, ..., word=value)`.
+
+    Attributes:
+        name: what is called.
+        values, named: with what.
+    """
+
+    name: str
+    values: list[Any]
+    named: dict[str, Any]
+
+
+def call(field: str, text: str, known: tuple[str, ...], inner: tuple[str, ...] = ()) -> Call:
+    """`Name(value, ..., word=value)` as Python writes it; nothing is run.
 
     Args:
         field: of the recipe.
         text: one of its values.
         known: names to choose from.
+        inner: names of which a value may be a call, too.
 
     Raises:
         ValueError: if it is no call of a known name with plain values.
     """
+
+    def read(tree: ast.expr) -> Any:
+        if isinstance(tree, ast.Call) and ast.unparse(tree.func) in inner:
+            return parts(tree)
+        return ast.literal_eval(tree)
+
+    def parts(tree: ast.Call) -> Call:
+        named = {str(word.arg): read(word.value) for word in tree.keywords}
+        return Call(ast.unparse(tree.func), [read(value) for value in tree.args], named)
+
     try:
         tree = ast.parse(text.strip(), mode="eval").body
-        tree = tree if isinstance(tree, ast.Call) else ast.Call(tree, [], [])
-        name = ast.unparse(tree.func)
-        values = [ast.literal_eval(value) for value in tree.args]
-        named = {str(word.arg): ast.literal_eval(word.value) for word in tree.keywords}
+        found = parts(tree if isinstance(tree, ast.Call) else ast.Call(tree, [], []))
     except (SyntaxError, ValueError):
         raise ValueError(
             f"{field}: expected Name(value, word=value), the values numbers or texts, found {text!r}"
         ) from None
-    if name not in known:
-        raise ValueError(
-            f"{field}: expected one of {', '.join(known)}, found {text!r}{nearest(name, list(known))}"
-        )
-    return name, values, named
+    if found.name not in known:
+        hint = nearest(found.name, list(known))
+        raise ValueError(f"{field}: expected one of {', '.join(known)}, found {text!r}{hint}")
+    return found
 
 
 def _typed(field: str, value: Any, kind: Any) -> Any:

@@ -14,6 +14,7 @@ from sparsespike.backends.cpu.linear import LinearWeight, TiledWeight
 from sparsespike.backends.cpu.simd import FOUR, aligned, lanes_of, padded
 from sparsespike.backends.cpu.sites import Layout, places
 from sparsespike.backends.cpu.transpose import transpose
+from sparsespike.backends.held import once
 from sparsespike.descriptions import Linear
 
 
@@ -40,6 +41,9 @@ class LinearForm:
 
     def fan_outs(self, weight: Tensor) -> Tensor:
         """(n_in, n): each input's weights side by side, as events read them, padded with zeros."""
+        return once(self, weight, lambda: self._fan_outs(weight))
+
+    def _fan_outs(self, weight: Tensor) -> Tensor:
         array = weight.detach().contiguous().numpy()
         if self.layout is not None:
             array = self._placed(array)

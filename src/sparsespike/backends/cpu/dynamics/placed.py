@@ -16,6 +16,7 @@ from sparsespike.backends.cpu.dynamics.ring import Ring, make_ring
 from sparsespike.backends.cpu.dynamics.unit import Unit, unit_of
 from sparsespike.backends.cpu.simd import aligned
 from sparsespike.backends.cpu.sites import Layout, places, room
+from sparsespike.backends.held import once_of
 from sparsespike.backends.kernels import check_kept
 from sparsespike.descriptions import Cell, Connection, Delayed, Term, rows_waiting
 
@@ -42,7 +43,12 @@ class Placed:
         self.n = form.n_places(self.layout, self.n_out, self.dtype)
         whole = np.arange(self.n_out, dtype=np.uint32)
         self.place = whole if self.layout is None else places(self.layout, self.dtype)[: self.n_out]
-        self.unit: Unit = unit_of(cell, self.n_out, like, self.n, self.place)
+        self.unit: Unit = once_of(
+            ("unit", self.n_out, self.n, self.dtype, self.layout),
+            cell.neuron,
+            lambda: [(each.data_ptr(), each._version) for each in cell.number],
+            lambda: unit_of(cell, self.n_out, like, self.n, self.place),
+        )
 
     def sites(self) -> Any:
         """Room for one thread's marks."""
