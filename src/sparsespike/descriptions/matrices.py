@@ -136,7 +136,7 @@ def tangents(
                 own = slope[name]
                 if each is not None and own is not None:
                     own[i] = each.to(like.dtype)
-    return [_stacked(slope) for slope in slopes]
+    return [_stacked(slope, zero) for slope in slopes]
 
 
 def _slopes(entry: Tensor, leaves: Sequence[Tensor], share: Tensor) -> tuple[Tensor | None, ...]:
@@ -167,6 +167,7 @@ def _entries(matrices: Matrices, n: int, like: Tensor) -> Entries:
     if not 1 <= k <= MOST_STATES:
         raise ValueError(f"matrices: expected 1 to {MOST_STATES} states, found {k} entries of b")
     found: Entries = {}
+    known: dict[float, Tensor] = {}
     for name in Form._fields:
         value: Any = getattr(matrices, name)
         if name in ("theta", "rest"):
@@ -184,7 +185,7 @@ def _entries(matrices: Matrices, n: int, like: Tensor) -> Entries:
             value = [entry for row in value for entry in row]
         else:
             _check_length(name, value, k)
-        found[name] = [_entry(name, each, n, like) for each in value]
+        found[name] = [_entry(name, each, n, like, known) for each in value]
     return found
 
 
@@ -193,16 +194,21 @@ def _check_length(name: str, row: Sequence[Any], k: int) -> None:
         raise ValueError(f"{name}: expected {k} entries in a row, found {len(row)}")
 
 
-def _entry(name: str, value: Any, n: int, like: Tensor) -> Tensor:
+def _entry(name: str, value: Any, n: int, like: Tensor, known: dict[float, Tensor]) -> Tensor:
+    """A number for each neuron; `known`: of those for all, which often come again, what was made before."""
     if not isinstance(value, Tensor):  # in the dtype wanted: the default one would round it
-        return torch.full((n,), float(value), dtype=like.dtype, device=like.device)
+        number = float(value)
+        if number not in known:
+            known[number] = torch.full((n,), number, dtype=like.dtype, device=like.device)
+        return known[number]
     if value.shape not in ((), (n,)):
         expected = f"one number, or ({n},), one per neuron"
         raise ValueError(f"{name}: expected {expected}, found {tuple(value.shape)}")
     return value.to(like.device, like.dtype).expand(n)
 
 
-def _stacked(entries: Entries) -> Form:
+def _stacked(entries: Entries, zero: Tensor | None = None) -> Form:
+    """The form of these entries; `zero`: what those are that need no place of their own where all are."""
     k = len(entries["b"] or ())
     parts: dict[str, Any] = {}
     for name, row in entries.items():
@@ -211,5 +217,9 @@ def _stacked(entries: Entries) -> Form:
         elif name in ("theta", "rest"):
             parts[name] = row[0]
         else:
-            parts[name] = torch.stack(row).unflatten(0, (-1, k) if name in ("A", "A_1") else (k,))
+            shape = (k, k) if name in ("A", "A_1") else (k,)
+            if zero is not None and all(each is zero for each in row):
+                parts[name] = zero.expand(*shape, -1)
+            else:
+                parts[name] = torch.stack(row).unflatten(0, shape)
     return Form(**parts)

@@ -54,7 +54,7 @@ def spiking_forward(
     """One spiking layer; see `Backend`. The active set is listed in any case: the scan finds both at once."""
     terms = move_events(terms, cell).terms
     if isinstance(cell.neuron, Dynamics):
-        return spiking_layer.spiking_forward(terms, cell)
+        return spiking_layer.spiking_forward(terms, cell, recorded)
     dtype, n_out = form.numpy_dtype(terms[0].parameter[0]), terms[0].connection.n_out
     constants = form.lif(plain_neuron(cell, LIF, "cpu"), dtype)
     n_batch, steps, _ = terms[0].spikes.shape
@@ -141,7 +141,7 @@ def _spiking_gradient(
         rows = rows if rows.numel() else synapses.fan_outs(parameter[0])
         connection = synapses.kernel(rows, parameter)
     transposed = linear.tiled(parameter[0]) if linear is not None and wanted and spread else None
-    slope_of = surrogate.kernel(lif, potential, grad_value, neuron.attached)
+    slope_of = surrogate.kernel(lif, lif.v_th, potential, grad_value, neuron.attached)
     own = form.rows(fired.unit, fired.offset)
     active = form.rows(fired.active_unit, fired.active_offset)
     place = None if layout is None or layout.in_a_row else places(layout, dtype)

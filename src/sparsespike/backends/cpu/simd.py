@@ -84,7 +84,8 @@ def _loader(blocks: int):
 FOUR = 4
 ONE, TWO, THREE = np.uint64(1), np.uint64(2), np.uint64(3)  # to count with: indices come unsigned
 load = _loader(1)  # (array, index): the block that starts at the flat index of a C-contiguous array
-load_four = _loader(FOUR)  # the same for four blocks, in four registers
+load_two = _loader(2)  # the same for two blocks, in two registers
+load_four = _loader(FOUR)  # and for four
 
 
 def _zeros(blocks: int):
@@ -102,12 +103,13 @@ def _zeros(blocks: int):
 
 
 nothing = _zeros(1)  # (array): a block of zeros, of its dtype
+nothing_two = _zeros(2)
 nothing_four = _zeros(FOUR)
 
 
 @intrinsic
 def store(typingctx, array, index, block):
-    """Writes one block, or four, to the flat `index` of a C-contiguous array."""
+    """Writes one block, two or four, to the flat `index` of a C-contiguous array."""
 
     def codegen(context, builder, signature, args):
         address = _address(context, builder, signature, args, block)

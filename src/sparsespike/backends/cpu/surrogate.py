@@ -25,53 +25,32 @@ from sparsespike.descriptions import (
 
 
 def kernel(
-    neuron: LIF, potential: Tensor, grad: Tensor, need_slope: bool
+    neuron: LIF | Dynamics, threshold: float, potential: Tensor, grad: Tensor, need_slope: bool
 ) -> Callable[[int, int], tuple[NDArray | None, NDArray]]:
     """Gives (g, ε g) of all active entries, once those from start to stop are asked for.
 
     Args:
-        neuron: its threshold and surrogate.
+        neuron: its surrogate.
+        threshold: of all entries.
         potential: (n_active,) V.
         grad: (n_active,) ε.
         need_slope: whether g is wanted, else None comes for it.
     """
     shape = neuron.shape
     if shape is None:
-        own = own_slope(neuron.slope, potential - neuron.v_th)
+        own = own_slope(neuron.slope, potential - threshold)
         arrays = own.numpy() if need_slope else None, (grad * own).numpy()
         return lambda start, stop: arrays
     v, upstream = potential.numpy(), grad.detach().numpy()
     slope, coefficient = np.empty_like(v) if need_slope else None, np.empty_like(v)
     as_v = v.dtype.type
-    scale, peak, v_th = as_v(shape.scale), as_v(shape.peak), as_v(neuron.v_th)
+    scale, peak, v_th = as_v(shape.scale), as_v(shape.peak), as_v(threshold)
 
     def of_range(start: int, stop: int) -> tuple[NDArray | None, NDArray]:
         coefficients(shape.kind, scale, peak, v_th, v, upstream, slope, coefficient, start, stop)
         return slope, coefficient
 
     return of_range
-
-
-def slopes(neuron: Dynamics, distance: Tensor, ones: Tensor) -> NDArray:
-    """(n_active,) g at these distances from the threshold; `ones` are as many."""
-    if neuron.shape is None:
-        return own_slope(neuron.slope, distance).numpy()
-    d, kind = distance.numpy(), neuron.shape
-    slope = np.empty_like(d)
-    as_d = d.dtype.type
-    coefficients(
-        kind.kind,
-        as_d(kind.scale),
-        as_d(kind.peak),
-        as_d(0),
-        d,
-        ones.numpy(),
-        None,
-        slope,
-        0,
-        len(d),
-    )
-    return slope
 
 
 @compiled(error_model="numpy")

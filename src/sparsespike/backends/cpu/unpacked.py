@@ -112,7 +112,7 @@ def spiking_backward(
     n_batch, steps, n_out = fired.shape
     assert fired.potential is not None
     constants, potential = form.lif(lif, dtype), fired.potential.numpy()
-    slope_of = surrogate.kernel(lif, fired.potential, grad.output, constants.attached)
+    slope_of = surrogate.kernel(lif, lif.v_th, fired.potential, grad.output, constants.attached)
     own = form.rows(fired.unit, fired.offset)
     active = form.rows(fired.active_unit, fired.active_offset)
     events = _events(n_batch * steps)

@@ -11,13 +11,13 @@ from typing import NamedTuple
 
 import numpy as np
 from numba import njit
-from numba.extending import overload
 from numpy.typing import NDArray
 
-from sparsespike.backends.cpu.dynamics.advance import dot
 from sparsespike.backends.cpu.dynamics.delays import sense, take
 from sparsespike.backends.cpu.dynamics.ring import Ring, handed, kept, returned
-from sparsespike.backends.cpu.simd import lanes, load, plus, store, times
+from sparsespike.backends.cpu.dynamics.tiles import combined, matrix, mixed, put, tiles
+from sparsespike.backends.cpu.dynamics.unit import SELF
+from sparsespike.backends.cpu.simd import FOUR, add_alone, lanes, load, load_four, store
 from sparsespike.backends.cpu.verbs import INLINE
 from sparsespike.compiling.compiled import compiled
 
@@ -96,6 +96,13 @@ class Seam(NamedTuple):
 
 
 @compiled(borrows=True)
+def distances(level, place, potential, distance):
+    """Writes how far each active entry is from the threshold of its neuron."""
+    for e in range(np.uint64(len(place))):
+        distance[e] = potential[e] - level[place[e]]
+
+
+@compiled(borrows=True)
 def backward(
     connection,
     gradient,
@@ -136,10 +143,10 @@ def backward(
         seam: what goes over the ends.
         watch: neurons whose potential was kept, with ∂L/∂ of it.
         gathered: (n_active_in,) zeros, written: ε at the active inputs.
-        number: (P * n), added to: the gradient of the learned numbers.
+        number: (P, n), added to: the gradient of the learned numbers.
     """
     adjoint, delta, extra, sent = room.adjoint, room.delta, room.extra, room.sent
-    k, n, n_learned = len(unit.states), unit.n, unit.learned.number
+    k, n, n_learned = len(unit.states), unit.n, len(number)
     kicked = len(own.slope) > 0 and unit.kicked
     for sample in range(first, last):
         handed(room.ring, seam.later, sample, steps + unit.lag)
@@ -151,9 +158,8 @@ def backward(
             for m in range(n_learned):
                 for i in range(k):
                     for j in range(n):
-                        number[m * n + j] += (
-                            adjoint[i * n + j] * seam.trace[sample, (m * k + i) * n + j]
-                        )
+                        e = seam.trace[sample, (m * k + i) * n + j]
+                        number[m, j] += adjoint[i * n + j] * e
         if live and unit.lag == 0 and len(own.slope) > 0:  # the last spikes went over as well
             row = (sample + 1) * steps - 1
             for e in range(own.active_offset[row], own.active_offset[row + 1]):
@@ -185,18 +191,19 @@ def backward(
                     if len(own.slope) > 0:
                         own.coefficient[e] *= own.slope[e]
                     c, place = own.coefficient[e], np.intp(own.active_place[e])
-                    for i in range(k):
-                        adjoint[i * n + place] += unit.w[i * n + place] * c
+                    for i in range(1 if unit.sees == SELF else k):
+                        add_alone(adjoint, i * n + place, unit.w[i * n + place] * c)
                     for m in range(n_learned):
-                        number[m * n + place] += c * own.learned[e * n_learned + m]
+                        number[m, place] += c * own.learned[e * n_learned + m]
             for q in range(len(watch.place)):
                 live, place = True, np.intp(watch.place[q])
                 at = row * len(watch.place) + q
                 for i in range(k):
-                    adjoint[i * n + place] += unit.w[i * n + place] * watch.potential[at]
+                    amount = unit.w[i * n + place] * watch.potential[at]
+                    add_alone(adjoint, i * n + place, amount)
                 for m in range(n_learned):
                     slope = watch.slope[at * n_learned + m]
-                    number[m * n + place] += watch.potential[at] * slope
+                    number[m, place] += watch.potential[at] * slope
         if unit.lag == 0 and live:
             _to_first_input(
                 connection, gradient, recurrent, recurrent_gradient, unit, events, offset, in_unit,
@@ -212,15 +219,16 @@ def backward(
 @njit(**INLINE)
 def _kick(unit, own, adjoint, e):
     """kick . λ[t+1] of an active entry."""
-    k, n, place = len(unit.states), unit.n, np.intp(own.active_place[e])
-    total = unit.floor - unit.floor
+    k, n, at = len(unit.states), np.uint64(unit.n), np.uint64(own.active_place[e])
+    total = adjoint.dtype.type(0)
     for i in range(k):
-        amount = unit.kick[i * n + place]
+        amount = unit.kick[at]
         if len(own.kick) > 0:
-            amount += own.kick[e * k + i]
+            amount += own.kick[np.intp(e) * k + i]
         if len(unit.product) > 0:
-            amount -= unit.product[i * n + place] * own.value[e]
-        total += amount * adjoint[i * n + place]
+            amount -= unit.product[at] * own.value[e]
+        total += amount * adjoint[at]
+        at += n
     return total
 
 
@@ -243,55 +251,30 @@ def sent_back(unit, place, start, stop, adjoint, delta, extra):
             for i in range(1, k):
                 amount += unit.swallowed[i * n + at] * adjoint[i * n + at]
             extra[e - start, k] = amount
-    for at in range(0, n, lanes(adjoint)):
-        store(delta, at, dot(unit.b, 0, unit.states, adjoint, 0, n, at))
-        turn(unit.states, unit, adjoint, at)
+    at, width = 0, lanes(adjoint)
+    while at + FOUR * width <= n:
+        _turn(load_four, unit, adjoint, delta, at)
+        at += FOUR * width
+    while at < n:
+        _turn(load, unit, adjoint, delta, at)
+        at += width
     for e in range(start, stop):
         at = np.intp(place[e])
         if len(unit.change) > 0:
             for j in range(k):
-                adjoint[j * n + at] += extra[e - start, j]
+                add_alone(adjoint, j * n + at, extra[e - start, j])
         if len(unit.swallowed) > 0:
-            delta[at] += extra[e - start, k]
+            add_alone(delta, at, extra[e - start, k])
 
 
-def turn(rows, unit, adjoint, at):
-    """adjoint <- A^T adjoint, one block; no row is written before all are computed."""
-    raise NotImplementedError
-
-
-def column(matrix, j, k, states, vector, n, at):
-    """The block at `at` of the sum over i of matrix[(i k + j) n] * vector[i n]."""
-    raise NotImplementedError
-
-
-@overload(column, jit_options=INLINE)
-def _column(matrix, j, k, states, vector, n, at):
-    def one(matrix, j, k, states, vector, n, at):
-        i = states[0]
-        return times(load(matrix, (i * k + j) * n + at), load(vector, i * n + at))
-
-    def several(matrix, j, k, states, vector, n, at):
-        i = states[0]
-        first = times(load(matrix, (i * k + j) * n + at), load(vector, i * n + at))
-        return plus(first, column(matrix, j, k, states[1:], vector, n, at))
-
-    return one if len(states) == 1 else several
-
-
-@overload(turn, jit_options=INLINE)
-def _turn(rows, unit, adjoint, at):
-    def one(rows, unit, adjoint, at):
-        j, k, n = rows[0], len(unit.states), unit.n
-        store(adjoint, j * n + at, column(unit.A, j, k, unit.states, adjoint, n, at))
-
-    def several(rows, unit, adjoint, at):
-        j, k, n = rows[0], len(unit.states), unit.n
-        row = column(unit.A, j, k, unit.states, adjoint, n, at)
-        turn(rows[1:], unit, adjoint, at)
-        store(adjoint, j * n + at, row)
-
-    return one if len(rows) == 1 else several
+@njit(**INLINE)
+def _turn(load, unit, adjoint, delta, at):
+    """δ <- b . λ and λ <- A^T λ of a tile."""
+    n, k = unit.n, len(unit.states)
+    later = tiles(load, unit.states, adjoint, n, at)
+    store(delta, at, combined(load, unit, unit.b, unit.enters, at, later))
+    columns = matrix(load, unit.states, unit.states, unit.A, n, k * n, at)
+    put(adjoint, n, at, mixed(columns, later))
 
 
 @njit(**INLINE)

@@ -9,10 +9,10 @@ from numba import njit, types
 from numba.extending import overload
 from numpy.typing import NDArray
 
-from sparsespike.backends.cpu.dynamics.advance import prepare, sensitivity
+from sparsespike.backends.cpu.dynamics.advance import seen, sensitivity
 from sparsespike.backends.cpu.dynamics.ring import Ring
 from sparsespike.backends.cpu.lif import scan, sort
-from sparsespike.backends.cpu.simd import above, lanes, load
+from sparsespike.backends.cpu.simd import FOUR, lanes
 from sparsespike.backends.cpu.sites import ONE, touch_all
 from sparsespike.backends.cpu.verbs import INLINE
 from sparsespike.spikes.bits import lowest_bit
@@ -22,12 +22,13 @@ class Room(NamedTuple):
     """What a walk writes to on its way, of one thread.
 
     Attributes:
-        state: (k * n).
+        state: ((k + 1) * n), the states, and the current.
         trace: (P * k * n), the eligibilities.
-        current: (n), zero between steps.
-        distance: (n), d.
-        jump: (n_out * (1 + P) k), what the spikes of the last step still do,
-        place: (n_out,) and where; `n_place` of the position tells how many.
+        current: (n), the last row of `state`, zero between steps.
+        near: words of a bit for each place, four blocks to a word: whether it is in the band or above.
+        distance: (n), d; (0,) where neurons lie side by side.
+        jump: (n_out * (1 + P) k), what the spikes of the last step do in this one,
+        place: (n_out,) and where they are; `n_place` of the position tells how many.
         fired: (n_out,), units that the given state says have fired.
         ring: currents that wait (`ring.py`), or None.
         one: 1, in the state's dtype.
@@ -36,6 +37,7 @@ class Room(NamedTuple):
     state: NDArray
     trace: NDArray
     current: NDArray
+    near: NDArray
     distance: NDArray
     jump: NDArray
     place: NDArray
@@ -85,11 +87,11 @@ def fire(sites, unit, room, found, n_spikes, n_active):
 @overload(fire, jit_options=INLINE)
 def _fire(sites, unit, room, found, n_spikes, n_active):
     def side_by_side(sites, unit, room, found, n_spikes, n_active):
-        before, width = n_spikes, lanes(room.distance)
-        for at in range(0, unit.n, width):
-            word = above(load(room.distance, at), unit.floor)
+        before, whole = n_spikes, FOUR * lanes(room.state)
+        for g in range(len(room.near)):
+            word, at = room.near[g], g * whole
             while word:
-                j = at + lowest_bit(word)
+                j = np.uint64(at + lowest_bit(word))
                 word &= word - ONE
                 n_spikes, n_active = note(unit, room, found, j, j, before, n_spikes, n_active)
         return n_spikes, n_active
@@ -106,8 +108,8 @@ def _fire(sites, unit, room, found, n_spikes, n_active):
         for q in range(n):
             key = np.uint64(due[q])
             channel, site = key & mask, key >> shift
-            place = np.intp(site * sites.size + channel)
-            j = np.intp(channel * sites.per_channel + site * sites.per_site)
+            place = site * sites.size + channel
+            j = channel * sites.per_channel + site * sites.per_site
             n_spikes, n_active = note(unit, room, found, place, j, before, n_spikes, n_active)
         return n_spikes, n_active
 
@@ -116,34 +118,35 @@ def _fire(sites, unit, room, found, n_spikes, n_active):
 
 @njit(**INLINE)
 def note(unit, room, found, place, j, before, n_spikes, n_active):
-    """Lists neuron j at its place if it fires or is active."""
-    k, n, n_learned = len(unit.states), unit.n, unit.learned.number
-    d = room.distance[place]
+    """Lists neuron j at its place if it fires or is active.
+
+    All is written in any case and kept by counting on: a branch here would be mispredicted often.
+    """
+    k, n_learned, n = len(unit.states), unit.learned.number, np.uint64(unit.n)
+    potential = seen(unit, room.state, place)
+    d = potential - unit.theta[place]
     fired = d > 0
-    if abs(d) < unit.b_th:
-        found.active_unit[n_active] = j
-        seen = unit.rest[place]
+    found.active_unit[n_active] = j
+    found.potential[n_active] = potential + unit.rest[place]
+    found.value[n_active] = fired
+    for m in range(n_learned):
+        slope = sensitivity(unit, m, room, place)
+        if len(unit.learned.theta) > 0:
+            slope -= unit.learned.theta[np.uint64(m) * n + place]
+        found.slope[n_active * n_learned + m] = slope
+    if unit.attached:
+        row = place
         for i in range(k):
-            seen += unit.w[i * n + place] * room.state[i * n + place]
-        found.potential[n_active] = seen
-        found.value[n_active] = fired
-        for m in range(n_learned):
-            found.slope[n_active * n_learned + m] = sensitivity(
-                unit, m, room.state, room.trace, place
-            )
-        if unit.attached:
-            changes = len(unit.change) > 0
-            for i in range(k):
-                amount = unit.rest[place] - unit.rest[place]
-                if changes:
-                    for c in range(k):
-                        amount += unit.change[(i * k + c) * n + place] * room.state[c * n + place]
-                found.kick[n_active * k + i] = amount
-        n_active += 1
-    if fired:
-        q = n_spikes - before
-        room.place[q] = place
-        prepare(unit, room.state, room.trace, place, room.jump, q * (1 + n_learned) * k)
-        found.unit[n_spikes] = j
-        n_spikes += 1
+            amount = room.state.dtype.type(0)
+            if len(unit.change) > 0:
+                at = place
+                for _ in range(k):
+                    amount += unit.change[row] * room.state[at]
+                    at += n
+                    row += n
+            found.kick[n_active * k + i] = amount
+    n_active += abs(d) < unit.b_th
+    found.unit[n_spikes] = j
+    room.place[n_spikes - before] = place
+    n_spikes += fired
     return n_spikes, n_active

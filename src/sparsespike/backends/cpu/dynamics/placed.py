@@ -24,6 +24,12 @@ from sparsespike.descriptions import Cell, Connection, Delayed, Term, rows_waiti
 class Placed:
     """Where a layer's neurons lie, and their numbers as kernels take them.
 
+    Args:
+        terms: of the layer.
+        cell: what it is beside them.
+        traced: whether the derivatives by learned numbers are wanted.
+        unit: the numbers, where a pass before has made them.
+
     Attributes:
         layout: by sites, or None: side by side.
         place: (n_out,) of each neuron.
@@ -32,7 +38,9 @@ class Placed:
         rows: for how many steps delayed events may wait, or 0.
     """
 
-    def __init__(self, terms: Sequence[Term], cell: Cell) -> None:
+    def __init__(
+        self, terms: Sequence[Term], cell: Cell, traced: bool = True, unit: Unit | None = None
+    ) -> None:
         like = terms[0].parameter[0].detach()
         self.dtype, self.n_out = form.numpy_dtype(like), terms[0].connection.n_out
         connections = [term.connection for term in terms]
@@ -43,12 +51,14 @@ class Placed:
         self.n = form.n_places(self.layout, self.n_out, self.dtype)
         whole = np.arange(self.n_out, dtype=np.uint32)
         self.place = whole if self.layout is None else places(self.layout, self.dtype)[: self.n_out]
-        self.unit: Unit = once_of(
-            ("unit", self.n_out, self.n, self.dtype, self.layout),
-            cell.neuron,
-            lambda: [(each.data_ptr(), each._version) for each in cell.number],
-            lambda: unit_of(cell, self.n_out, like, self.n, self.place),
-        )
+        if unit is None:
+            unit = once_of(
+                ("unit", self.n_out, self.n, self.dtype, self.layout, traced),
+                cell.neuron,
+                lambda: [(each.data_ptr(), each._version) for each in cell.number],
+                lambda: unit_of(cell, self.n_out, like, self.n, self.place, traced),
+            )
+        self.unit: Unit = unit
 
     def sites(self) -> Any:
         """Room for one thread's marks."""

@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from sparsespike.backends.cpu.dynamics.advance import advance, sensitivity
+from sparsespike.backends.cpu.dynamics.advance import advance, seen, sensitivity
 from sparsespike.backends.cpu.dynamics.back import sent_back
 from sparsespike.backends.cpu.dynamics.delays import send_all, sense, take
 from sparsespike.backends.cpu.dynamics.ring import (
@@ -29,9 +29,9 @@ class Room(NamedTuple):
     """What a walk writes to on its way, of one thread.
 
     Attributes:
-        state: (k * n); or λ, on the way back.
+        state: ((k + 1) * n), the states, and the current; or λ, on the way back.
         trace: (P * k * n), the eligibilities.
-        current: (n), zero between steps.
+        current: (n), the last row of `state`, zero between steps.
         delta: (n), δ.
         ring: currents that wait, or δ of later updates (`ring.py`), or None.
         one: 1, in the state's dtype.
@@ -83,17 +83,14 @@ def forward(
             if step > 0 or unit.lag == 0:
                 _next(terms, unit, row - unit.lag, step, driven, room, sites)
             for j in range(n_out):
-                place = place_of(sites, j)
+                place = np.uint64(place_of(sites, j))
                 if len(grad) == 0:
-                    seen = unit.rest[place]
-                    for i in range(k):
-                        seen += unit.w[i * n + place] * room.state[i * n + place]
-                    potential[sample, step, j] = seen
+                    potential[sample, step, j] = seen(unit, room.state, place) + unit.rest[place]
                 else:
                     for m in range(unit.learned.number):
-                        at = m * n + place
-                        slope = sensitivity(unit, m, room.state, room.trace, place)
-                        slope += unit.learned.theta[at] + unit.learned.rest[at]
+                        at = np.uint64(m * n) + place
+                        slope = sensitivity(unit, m, room, place)
+                        slope += unit.learned.rest[at]
                         number[at] += grad[sample, step, j] * slope
         if len(ends) > 0:
             if unit.lag == 1:
@@ -109,10 +106,11 @@ def forward(
 
 @njit(**INLINE)
 def _next(terms, unit, in_row, now, driven, room, sites):
-    if driven or arrive(terms, in_row):
+    arrives = driven or arrive(terms, in_row)
+    if arrives:
         send_all(terms, room, in_row, now, sites)
     arrived(room.ring, room.current, now)
-    advance(unit, room.state, room.trace, room.current)
+    advance(unit, room, arrives or room.ring is not None)
 
 
 @compiled(borrows=True)

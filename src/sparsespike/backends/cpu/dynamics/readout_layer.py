@@ -145,10 +145,11 @@ def _integrate(
 def _room(placed: Placed, traced: int) -> readout.Room:
     """What a walk writes to, with the eligibilities of so many numbers."""
     k, n = len(placed.unit.states), placed.n
+    state = placed.zeros((k + 1) * n)
     return readout.Room(
-        placed.zeros(k * n),
+        state,
         placed.zeros(traced * k * n),
-        placed.zeros(n),
+        state[k * n :],
         placed.zeros(n),
         *placed.ring(),
     )

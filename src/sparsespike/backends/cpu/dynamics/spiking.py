@@ -9,12 +9,13 @@ from numba import njit
 
 from sparsespike.backends.cpu.drive import CAPACITY
 from sparsespike.backends.cpu.dynamics.advance import (
-    advance,
-    distances,
+    advance_and_look,
     leap,
+    look,
     prepare,
+    prepared,
+    seen,
     sensitivity,
-    swallow,
 )
 from sparsespike.backends.cpu.dynamics.delays import send, send_all
 from sparsespike.backends.cpu.dynamics.fire import Found, fire
@@ -27,13 +28,14 @@ class Position(NamedTuple):
     """Where a walk stands.
 
     Attributes:
-        row: sample * T + step, the next to come.
+        turn: sample * turns + step, the next to come; a sample has T turns, and one more where the states
+            after the last step are wanted.
         n_spikes: listed so far.
         n_active: the same.
         n_place: how many spikes of the last step there were.
     """
 
-    row: int
+    turn: int
     n_spikes: int
     n_active: int
     n_place: int
@@ -93,15 +95,17 @@ def forward(
         np.empty(capacity * n_learned, dtype),
         np.empty(capacity * n_kick, dtype),
     )
-    at = Position(first * steps, 0, 0, 0)
+    turns = steps + (len(ends) > 0 and unit.lag == 1)
+    at = Position(first * turns, 0, 0, 0)
     while True:
         at = _walk(
             terms,
             recurrent,
             unit,
             steps,
-            first * steps,
-            last * steps,
+            turns,
+            first,
+            last,
             n_out,
             driven,
             room,
@@ -115,7 +119,7 @@ def forward(
             out_offset,
             active_offset,
         )
-        if at.row == last * steps:
+        if at.turn == last * turns:
             break
         n_active = at.n_active
         if at.n_spikes + n_out > len(found.unit):
@@ -146,8 +150,9 @@ def _walk(
     recurrent,
     unit,
     steps,
-    begin,
-    end,
+    turns,
+    first,
+    last,
     n_out,
     driven,
     room,
@@ -161,18 +166,13 @@ def _walk(
     out_offset,
     active_offset,
 ):
-    """Walks from `at` to row `end`, or to where the lists may be too short for another step.
-
-    `begin` is the first row of the range, from where its lists are counted.
-    """
-    row, n_spikes, n_active, n_place = at
-    step = row % steps
-    while row < end:
-        if step == steps:
-            step = 0
-        sample = row // steps
+    """Walks from `at` to the end of sample last - 1, or to where the lists may be too short for a step."""
+    turn, n_spikes, n_active, n_place = at
+    sample, step, begin = turn // turns, turn % turns, first * steps
+    while sample < last:
         if n_spikes + n_out > len(found.unit) or n_active + n_out > len(found.active_unit):
             break
+        row = sample * steps + step
         if step == 0:
             n_place = 0
             _begin(unit, room, given, sample)
@@ -193,46 +193,37 @@ def _walk(
                 terms, recurrent, unit, row - unit.lag, step, driven, room, sites, source, start, stop,
                 n_place, found, entries, n_active,
             )  # fmt: skip
-        elif len(given) == 0:
+        elif len(given) > 0:
+            look(unit, room, sites)
+        else:
             looks = False  # at the start nothing fires
-        _look(unit, room, watch, row)
         n_place = 0
-        if looks:
-            distances(unit, room.state, room.distance)
-            before = n_spikes
-            n_spikes, n_active = fire(sites, unit, room, found, n_spikes, n_active)
-            n_place = n_spikes - before
-        out_offset[row + 1], active_offset[row + 1] = n_spikes, n_active
-        if step == steps - 1 and len(ends) > 0:
-            if unit.lag == 1:
-                start = out_offset[row] if row > begin else 0
-                entries = active_offset[row] if row > begin else 0
-                _next(
-                    terms, recurrent, unit, row, steps, driven, room, sites, found.unit, start,
-                    n_spikes, n_place, found, entries, n_active,
-                )  # fmt: skip
-                n_place = 0
-            _leave(unit, room, ends, end_trace, sample, n_place)
-            closed(room.ring, ends, sample, steps + unit.lag)
-        row += 1
+        if step < steps:
+            _look(unit, room, watch, row)
+            if looks:
+                before = n_spikes
+                n_spikes, n_active = fire(sites, unit, room, found, n_spikes, n_active)
+                n_place = n_spikes - before
+            out_offset[row + 1], active_offset[row + 1] = n_spikes, n_active
         step += 1
-    return Position(row, n_spikes, n_active, n_place)
+        if step == turns:
+            if len(ends) > 0:
+                _leave(unit, room, ends, end_trace, sample, n_place)
+                closed(room.ring, ends, sample, steps + unit.lag)
+            sample, step = sample + 1, 0
+    return Position(sample * turns + step, n_spikes, n_active, n_place)
 
 
 @njit(**INLINE)
 def _look(unit, room, watch, row):
     """Keeps the potential of the neurons that are watched, and its derivative by the learned numbers."""
-    k, n, n_learned, m_watched = len(unit.states), unit.n, unit.learned.number, len(watch.place)
+    n, n_learned, m_watched = np.uint64(unit.n), unit.learned.number, len(watch.place)
     for q in range(m_watched):
-        place = np.intp(watch.place[q])
-        seen = unit.rest[place]
-        for i in range(k):
-            seen += unit.w[i * n + place] * room.state[i * n + place]
+        place = np.uint64(watch.place[q])
         at = row * m_watched + q
-        watch.potential[at] = seen
+        watch.potential[at] = seen(unit, room.state, place) + unit.rest[place]
         for m in range(n_learned):
-            slope = sensitivity(unit, m, room.state, room.trace, place)
-            slope += unit.learned.theta[m * n + place] + unit.learned.rest[m * n + place]
+            slope = sensitivity(unit, m, room, place) + unit.learned.rest[np.uint64(m) * n + place]
             watch.slope[at * n_learned + m] = slope
 
 
@@ -240,7 +231,7 @@ def _look(unit, room, watch, row):
 def _begin(unit, room, given, sample):
     """The states and eligibilities of a new sample."""
     if len(given) == 0:
-        for i in range(len(room.state)):
+        for i in range(len(unit.start)):
             room.state[i] = unit.start[i]
         for i in range(len(room.trace)):
             room.trace[i] = unit.learned.start[i]
@@ -256,13 +247,12 @@ def _begin(unit, room, given, sample):
 @njit(**INLINE)
 def _resume(unit, room, sites, n_out, given, sample):
     """Takes up who fired in the step before the first; how many."""
-    n, size = 0, (1 + unit.learned.number) * len(unit.states)
+    n = 0
     for j in range(n_out):
         place = j if sites is None else np.intp(sites.place[j])
         if given[sample, len(unit.states), place] > 0:
             room.fired[n] = j
             room.place[n] = place
-            prepare(unit, room.state, room.trace, place, room.jump, n * size)
             n += 1
     return n
 
@@ -303,23 +293,23 @@ def _next(
     """Moves all neurons on to the step `now`, under the input of one row and what source[start:stop] send."""
     k = len(unit.states)
     size = (1 + unit.learned.number) * k
-    if driven or arrive(terms, in_row):
+    arrives = driven or arrive(terms, in_row)
+    if arrives:
         send_all(terms, room, in_row, now, sites)
     if recurrent is not None:
         send(recurrent, room, source, start, stop, now, sites)
     arrived(room.ring, room.current, now)
-    for q in range(n_place):
-        at = np.intp(room.place[q])
-        swallow(unit, room.current[at], at, room.jump, q * size)
+    for q in range(n_place if prepared(unit) else 0):
+        prepare(unit, room, np.intp(room.place[q]), q * size)
     if unit.attached and len(unit.swallowed) > 0:  # what a spike would have swallowed
         for e in range(entries, n_active):
             unit_at = found.active_unit[e]
             place = np.intp(unit_at) if sites is None else np.intp(sites.place[unit_at])
             for i in range(k):
                 found.kick[e * k + i] += unit.swallowed[i * unit.n + place] * room.current[place]
-    advance(unit, room.state, room.trace, room.current)
+    advance_and_look(unit, room, sites, arrives or recurrent is not None or room.ring is not None)
     for q in range(n_place):
-        leap(unit, room.state, room.trace, np.intp(room.place[q]), room.jump, q * size)
+        leap(unit, room, sites, np.uint64(room.place[q]), q * size)
 
 
 @compiled

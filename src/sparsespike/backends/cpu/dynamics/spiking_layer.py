@@ -14,15 +14,17 @@ from sparsespike.backends import Fired, Gradient, Gradients, Upstream
 from sparsespike.backends.cpu import form, surrogate
 from sparsespike.backends.cpu.dynamics import back, fire, spiking
 from sparsespike.backends.cpu.dynamics.placed import Placed
+from sparsespike.backends.cpu.dynamics.unit import N_KEPT, kept_of, unit_from
+from sparsespike.backends.cpu.simd import FOUR, lanes_of
 from sparsespike.backends.cpu.sites import at_places
 from sparsespike.backends.cpu.threads import ranges, run_all
 from sparsespike.descriptions import Cell, Dynamics, Term
 from sparsespike.spikes.spikes import Spikes
 
 
-def spiking_forward(terms: Sequence[Term], cell: Cell) -> Fired:
-    """One spiking layer; see `Backend`."""
-    placed = Placed(terms, cell)
+def spiking_forward(terms: Sequence[Term], cell: Cell, recorded: bool) -> Fired:
+    """One spiking layer; see `Backend`. Eligibilities are carried where a backward pass may follow."""
+    placed = Placed(terms, cell, traced=recorded)
     unit, n_out = placed.unit, placed.n_out
     n_batch, steps, _ = terms[0].spikes.shape
     k, n_learned = len(unit.states), unit.learned.number
@@ -45,11 +47,13 @@ def spiking_forward(terms: Sequence[Term], cell: Cell) -> Fired:
     watch = fire.Watch(watched, placed.zeros(n_watched), placed.zeros(n_watched * n_learned))
 
     def run(first: int, last: int) -> tuple[NDArray, ...]:
+        state = placed.zeros((k + 1) * placed.n)
         scratch = fire.Room(
-            placed.zeros(k * placed.n),
+            state,
             placed.zeros(n_learned * k * placed.n),
-            placed.zeros(placed.n),
-            placed.zeros(placed.n),
+            state[k * placed.n :],
+            np.zeros(-(-placed.n // (FOUR * lanes_of(placed.dtype))), np.uint64),
+            placed.zeros(0 if placed.layout is None else placed.n),
             placed.zeros(n_out * (1 + n_learned) * k),
             np.empty(n_out, np.uint32),
             np.empty(n_out, np.uint32),
@@ -84,7 +88,7 @@ def spiking_forward(terms: Sequence[Term], cell: Cell) -> Fired:
     if cell.record is not None:
         record = torch.from_numpy(watch.potential).view(n_batch, steps, -1)
     known = kept_recurrent, slope, kick, *map(torch.from_numpy, (end_trace, watch.slope))
-    return Fired(spikes, [*kept, *known], state, record)
+    return Fired(spikes, [*kept, *known, *kept_of(unit)], state, record)
 
 
 def spiking_backward(
@@ -98,8 +102,10 @@ def spiking_backward(
     """Sparse gradient of one spiking layer; see `Backend`. The first term's walk finds c for the others."""
     told = cell.neuron
     assert isinstance(told, Dynamics)
-    placed = Placed(terms, cell)
+    kept, numbers = kept[:-N_KEPT], kept[-N_KEPT:]
+    placed = Placed(terms, cell, unit=unit_from(numbers, told))
     *rows, kept_recurrent, slope, kick, trace, watched_slope = kept
+    assert len(slope) == fired.n_active * len(cell.number), "eligibilities were not followed"
     walk = _Walk(grad, fired, cell, placed, slope, kick, trace, watched_slope)
     if cell.recurrent is not None:
         walk.recurrent = placed.synapses(cell.recurrent).kernel(kept_recurrent, cell.weight)
@@ -132,18 +138,23 @@ class _Walk:
         self.cell, self.placed, self.steps = cell, placed, fired.shape[1]
         unit, dtype = placed.unit, placed.dtype
         told: Any = cell.neuron
-        own, active = (
-            form.rows(fired.unit, fired.offset),
-            form.rows(fired.active_unit, fired.active_offset),
-        )
-        place, active_place = np.empty_like(own[0]), np.empty_like(active[0])
-        at_places(placed.place, own[0], 0, len(place), place)
-        at_places(placed.place, active[0], 0, len(active_place), active_place)
-        assert fired.potential is not None
-        level = unit.theta + unit.rest  # each entry's distance is its own
-        distance = fired.potential - torch.from_numpy(level[active_place])
-        ones = torch.ones_like(distance)
-        g = surrogate.slopes(told, distance, ones)
+        own = form.rows(fired.unit, fired.offset)
+        active = form.rows(fired.active_unit, fired.active_offset)
+        potential, given = fired.potential, cell.state
+        assert potential is not None
+        distance = np.empty_like(potential.numpy())
+        level = unit.theta + unit.rest
+        place, active_place = own[0], active[0]
+        if placed.layout is not None:
+            place, active_place = np.empty_like(place), np.empty_like(active_place)
+            at_places(placed.place, own[0], 0, len(place), place)
+            at_places(placed.place, active[0], 0, len(active_place), active_place)
+        back.distances(level, active_place, potential.numpy(), distance)
+        upstream = grad.output.detach()
+        # Where nothing else reaches a spike, c is at hand before the walk.
+        known = cell.recurrent is None and not unit.kicked and (unit.lag or grad.state is None)
+        every = surrogate.kernel(told, 0.0, torch.from_numpy(distance), upstream, not known)
+        g, coefficient = every(0, len(distance))
         self.own = back.Own(
             own[0],
             own[1],
@@ -152,14 +163,13 @@ class _Walk:
             active[1],
             active_place,
             fired.value.detach().numpy(),
-            g,
+            distance[:0] if g is None else g,
             kick.numpy(),
             slope.numpy(),
-            grad.output.detach().numpy().copy(),
+            coefficient if g is None else upstream.numpy().copy(),
         )
         nothing = np.zeros((0, 0, 0), dtype)
         n_batch = fired.shape[0]
-        given = cell.state
         self.seam = back.Seam(
             nothing if grad.state is None else placed.placed(grad.state),
             trace.numpy(),
@@ -179,7 +189,7 @@ class _Walk:
     def term(self, term: Term, rows: Tensor, need_input: bool) -> Gradient:
         """The gradient of one term."""
         placed, unit, first_walk = self.placed, self.placed.unit, self._first
-        k, n_out, n_learned = len(unit.states), placed.n_out, unit.learned.number
+        k, n_out, n_learned = len(unit.states), placed.n_out, len(self.cell.number)
         synapses = placed.synapses(term.connection)
         lists = form.WalkLists(term.spikes, need_input)
         gathered = lists.gathered.zero_().numpy()
@@ -200,7 +210,7 @@ class _Walk:
             if recurrent is not None and own_connection is not None:
                 own_biased = form.has_bias(own_connection, self.cell.weight)
                 back_gradient = placed.gradient(own_connection, recurrent, own_biased)
-            number = placed.zeros(n_learned * placed.n)
+            number = placed.zeros(n_learned, placed.n)
             scratch = back.BackRoom(
                 placed.zeros(k * placed.n),
                 placed.zeros(placed.n),
@@ -244,10 +254,7 @@ class _Walk:
 
     def number(self) -> list[Tensor]:
         """The gradients of the learned numbers, each (n_out,)."""
-        n_learned = self.placed.unit.learned.number
-        if not n_learned:
-            return []
-        total = np.sum(self._numbers, 0).reshape(n_learned, -1)
+        total = np.sum(self._numbers, 0)
         return list(self.placed.by_neuron(total).unbind(0))
 
     def earlier(self) -> Tensor | None:
