@@ -11,7 +11,6 @@ from torch import Tensor
 import sparsespike as ss
 from checks import relative_error
 from published import READOUTS, SPIKING_NEURONS, N, Published, run
-from sparsespike import descriptions
 from sparsespike.connections.current import Current
 
 B, T, N_IN = 3, 60, 20
@@ -199,27 +198,6 @@ def test_auto_computes_neurons_of_the_form_event_driven():
         mine, _, found = run_layer(published, "auto", True)
         assert torch.equal(mine, out)
         assert_close(found, expected, 1e-15)
-
-
-@pytest.mark.parametrize("what", ["learned", "recurrent", "state", "record"])
-def test_the_gpu_refuses_by_name_what_it_has_no_kernel_for(what):
-    lif = ss.LIF(10.0, 1.0, learn=("tau_mem",) if what == "learned" else ())
-    own = ss.Linear(N, N) if what == "recurrent" else None
-    layer = ss.Layer(ss.Linear(N_IN, N), lif, recurrent=own)
-    words = ss.Spikes.from_dense(inputs(dtype=torch.float32)[0]).to_words()
-    expected = {
-        "learned": "no kernel for LIF",
-        "recurrent": "no kernel for recurrent connections",
-        "state": "no kernel for states",
-        "record": "no kernel for recorded potentials",
-    }[what]
-    current = layer.connection(words)
-    settings: dict[str, Any] = {"record": {"record": [0]}, "state": {"return_state": True}}.get(
-        what, {}
-    )
-    back = None if own is None else (descriptions.Linear(N, N), (own.weight,))
-    with pytest.raises(ValueError, match=expected):
-        lif(current, **settings, recurrent=back)
 
 
 def test_a_current_made_by_hand_drives_any_neuron():

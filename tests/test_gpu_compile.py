@@ -15,6 +15,7 @@ KERNELS = {
     "accumulate_dense",
     "accumulate_sparse",
     "accumulate_synapses",
+    "add_up",
     "count",
     "count_back",
     "currents",
@@ -27,6 +28,8 @@ KERNELS = {
     "list_active",
     "list_entries",
     "list_peaks",
+    "move",
+    "move_back",
     "pick",
     "place_words",
     "pool_words",
@@ -34,6 +37,7 @@ KERNELS = {
     "send_back",
     "split_weight",
     "synapse_currents",
+    "trace",
     "unpack",
 }
 

@@ -38,7 +38,8 @@ import sparsespike as ss
 from sparsespike.backends import Upstream, gpu
 from sparsespike.backends.gpu import plan, pool
 from sparsespike.backends.gpu.listing import Listing
-from sparsespike.descriptions import Cell, Conv, Linear, SparseLinear, Term
+from sparsespike.descriptions import Cell, Conv, Dynamics, Linear, SparseLinear, Term
+from sparsespike.neurons.neuron import learned
 from sparsespike.spikes.windows import WindowAxis, Windows
 from sparsespike.spikes.words import Words, starts
 
@@ -95,6 +96,8 @@ def compiling(target: GPUTarget) -> Iterator[dict[str, Any]]:
         mock.patch.object(gpu, "on_device", return_value=contextlib.nullcontext()),
         mock.patch.object(Listing, "counted", return_value=(64, 64)),
         mock.patch.object(pool, "counted", return_value=(64, 64)),
+        # Nothing is written: what is read as an index must not be whatever lies in memory.
+        mock.patch.object(torch, "empty", torch.zeros),
     ):
         yield found
 
@@ -151,10 +154,7 @@ def run_all(sizes: tuple[int, int, int, int], dtype: torch.dtype) -> Iterator[No
         kept = gpu.spiking_forward([own_term], told, "full", True).kept
         gpu.spiking_backward(Upstream(value), [own_term], kept, fired, told, "full", [True])
     yield
-    told = Cell(readout.describe())
-    potential, kept, _ = gpu.readout_forward([term], told, "full")
-    gpu.readout_backward(Upstream(torch.zeros_like(potential)), [term], kept, told, "full", [True])
-    yield
+    yield from run_forms([readout, *readouts(n_out)], term, plain, fired)
     told = Cell(lif.describe())
     for precision in PRECISIONS if dtype == torch.float32 else PRECISIONS[:1]:
         with mock.patch.object(plan, "TRANSIENT", 1):  # several segments
@@ -168,6 +168,58 @@ def run_all(sizes: tuple[int, int, int, int], dtype: torch.dtype) -> Iterator[No
                             Upstream(value), given, kept, fired, told, precision, needed
                         )
         yield
+
+
+def run_forms(read: list[ss.Neuron], term: Term, plain: Term, fired: ss.Spikes) -> Iterator[None]:
+    """Calls what computes readouts and neurons of the form; yields after each."""
+    for neuron in read:
+        told = Cell(neuron.describe(), learned(neuron))
+        told = told._replace(returns_state=isinstance(told.neuron, Dynamics))
+        potential, kept, state = gpu.readout_forward([term], told, "full")
+        above = Upstream(torch.zeros_like(potential), state)
+        gpu.readout_backward(above, [term], kept, told, "full", [True])
+        yield
+    n_out = fired.shape[2]
+    # They load rows one by one, whatever their sizes: where these are multiples of 16, two stand for all.
+    for neuron, ends in neurons_of_the_form(n_out)[: None if n_out % 16 else 2]:
+        told = Cell(neuron.describe(True), learned(neuron), returns_state=ends)
+        told = told._replace(record=torch.tensor([0]) if ends else None)
+        with mock.patch.object(plan, "TRANSIENT", 1):
+            if not told.number:
+                gpu.spiking_forward([plain], told, "full", False)
+            _, kept, state, record = gpu.spiking_forward([plain], told, "full", True)
+        if state is not None:
+            told = told._replace(state=state)
+        above = Upstream(fired.value, state, record)
+        gpu.spiking_backward(above, [plain], kept, fired, told, "full", [True])
+        yield
+
+
+def neurons_of_the_form(n: int) -> list[tuple[ss.Neuron, bool]]:
+    """Neurons that have each part of a form, and lack it; and whether states and potentials are kept."""
+    each, dt = torch.full((n,), 10e-3), 1e-3
+    learn: Any = {"learn": ("tau_mem",)}
+    attached: Any = {"detach_reset": False, "lag": 0, **learn}
+    return [
+        (ss.LIF(each, dt), False),
+        (ss.LIF(each, dt, reset="zero", **learn), True),
+        (ss.LIF(each, dt, reset="clear", **attached), False),
+        (ss.CuBaLIF(each, 5e-3, dt, **learn), True),
+        (ss.CuBaLIF(each, 5e-3, dt, reset="zero", **attached), True),
+        (ss.ALIF(each, 0.1, 0.3, dt), False),
+        (ss.ALIF(each, 0.1, 0.3, dt, scheme="2018", detach_reset=False, **learn), True),
+        (ss.Alpha(each, 5e-3, dt, detach_reset=False, lag=0, learn=("tau_fast",)), False),
+        (ss.Alpha(each, 5e-3, dt, reset="subtract", detach_reset=False, learn=("tau_fast",)), True),
+    ]
+
+
+def readouts(n: int) -> list[ss.Neuron]:
+    """Readouts of one state and of two."""
+    each = torch.full((n,), 10e-3)
+    return [
+        ss.Readout(each, 1e-3, learn=("tau_mem",)),
+        ss.CuBaReadout(each, 5e-3, 1e-3, lag=0, learn=("tau_syn",)),
+    ]
 
 
 def needs(name: str, kernel: Any) -> dict[str, Any]:

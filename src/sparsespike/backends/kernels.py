@@ -33,16 +33,16 @@ def plain_neuron(cell: Cell, kind: type[Part], backend: str) -> Part:
     Raises:
         ValueError: if it is another, or the cell has a connection to itself, a state or numbers to learn.
     """
-    for there, what in (
-        (cell.recurrent is not None, "recurrent connections"),
-        (cell.state is not None or cell.returns_state, "states from step to step"),
-        (cell.record is not None, "recorded potentials"),
-    ):
-        if there:
-            raise ValueError(
-                f'backend: "{backend}" has no kernel for {what}; "dense" and "cpu" have'
-            )
+    refuse(cell.recurrent is not None, "recurrent connections", backend)
+    refuse(cell.state is not None or cell.returns_state, "states from step to step", backend)
+    refuse(cell.record is not None, "recorded potentials", backend)
     return with_kernel(cell.neuron, kind, backend)
+
+
+def refuse(there: bool, what: str, backend: str) -> None:
+    """Raises a ValueError if there is what the backend's kernels do not compute and the CPU's do."""
+    if there:
+        raise ValueError(f'backend: "{backend}" has no kernel for {what}; "dense" and "cpu" have')
 
 
 def own_slope(slope_of: Callable[[Tensor], Tensor], distance: Tensor) -> Tensor:

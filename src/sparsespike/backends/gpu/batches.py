@@ -18,15 +18,20 @@ from sparsespike.backends.gpu import plan
 from sparsespike.descriptions import Term
 from sparsespike.spikes.words import Words
 
-# Of a spiking layer's forward pass: its words, and value and potential at the active entries.
+# Of a spiking layer's forward pass: its words, its values, and what was listed of active entries, V first.
 Fired = tuple[Words, Tensor, Tensor]
 
 
-def parts(terms: Sequence[Term]) -> list[tuple[int, int]]:
-    """(first sample, samples) of each part, in order; at least one part, be it empty."""
+def parts(terms: Sequence[Term], rows: int = 0) -> list[tuple[int, int]]:
+    """(first sample, samples) of each part, in order; at least one part, be it empty.
+
+    Args:
+        terms: of the whole batch.
+        rows: how many numbers per neuron and step the neurons' walk keeps beside the currents.
+    """
     first = terms[0]
     # Of several terms, the currents of one are added to those of the others.
-    units = first.connection.n_out * min(2, len(terms))
+    units = first.connection.n_out * (min(2, len(terms)) + rows)
     return plan.batches(first.spikes.shape[0], units, first.parameter[0].itemsize)
 
 
@@ -65,9 +70,9 @@ def joined(word: Tensor, active: Tensor, fired: list[Fired]) -> Fired:
     if len(fired) == 1:
         return fired[0]
     value = torch.cat([part for _, part, _ in fired])
-    potential = torch.cat([part for _, _, part in fired])
+    listed = torch.cat([part for _, _, part in fired], 1)
     if not len(fired[0][0].start):  # without gradient nothing was listed
-        return fired[0][0]._replace(word=word, active=active), value, potential
+        return fired[0][0]._replace(word=word, active=active), value, listed
     if len(value) >= 2**31:
         raise ValueError(
             f"spikes: expected fewer than 2^31 active entries of a layer, found {len(value)}"
@@ -77,7 +82,7 @@ def joined(word: Tensor, active: Tensor, fired: list[Fired]) -> Fired:
         starts.append(words.start + before)
         before += len(own)
     total = torch.stack([words.total for words, _, _ in fired]).sum(0)
-    return Words(word, total, active, torch.cat(starts)), value, potential
+    return Words(word, total, active, torch.cat(starts)), value, listed
 
 
 class Sum:

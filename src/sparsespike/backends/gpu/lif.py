@@ -1,7 +1,7 @@
 """`LIF` on the GPU: currents -> spikes, and ε -> δ; one thread owns one unit and walks through time.
 
-Potentials here are relative to v_rest. V is stored over the currents it came from, and only where
-it is active; `list_active` then collects it. Constants come in a tensor: as arguments Triton would
+Potentials in registers are relative to v_rest. V is stored over the currents it came from, and only where
+it is active; `listing.py` then collects it. Constants come in a tensor: as arguments Triton would
 make float32 of them.
 """
 
@@ -13,7 +13,7 @@ import torch
 import triton
 import triton.language as tl
 
-from sparsespike.backends.gpu.bits import any_left, lowest, places, popcount
+from sparsespike.backends.gpu.bits import places, popcount
 from sparsespike.descriptions import LIF
 
 SUBTRACT, ZERO, NONE = 0, 1, 2
@@ -88,6 +88,7 @@ def fire(
     inside = n < N
     alpha, v_th, b_th = tl.load(constant_p), tl.load(constant_p + 1), tl.load(constant_p + 2)
     v_reset, jump = tl.load(constant_p + 3), tl.load(constant_p + 4)
+    v_rest = tl.load(constant_p + 5)
     shadow = tl.minimum(n, N - 1)  # idle lanes compute what the last unit does: no masks on loads
     v = tl.load(state_p + b * N + shadow)
     x_p = current_p + b * words * 32 * N + shadow
@@ -114,7 +115,7 @@ def fire(
                 may_fire = started | (part + i > 0)
                 v, fired, near = step(v, x, may_fire, alpha, v_th, b_th, v_reset, jump, RESET)
                 if RECORDED:
-                    tl.store(x_p + i * N, now, mask=near & inside)
+                    tl.store(x_p + i * N, now + v_rest, mask=near & inside)
                 spikes |= fired.to(tl.int32) << (part + i)
                 actives |= near.to(tl.int32) << (part + i)
             x_p += 8 * N
@@ -129,69 +130,6 @@ def fire(
             tl.store(count_p + at_block, tl.sum(popcount(spikes), 0))
             tl.store(count_p + n_count + at_block, tl.sum(popcount(actives), 0))
     tl.store(state_p + b * N + n, v, mask=inside)
-
-
-@triton.jit(do_not_specialize=["first", "n_word", "words", "capacity"])
-def list_active(
-    source_p,
-    from_p,
-    to_p,
-    constant_p,
-    word_p,
-    active_p,
-    potential_p,
-    value_p,
-    first,
-    n_word,
-    words,
-    N,
-    capacity,
-    LISTED: tl.constexpr,
-    VALUES: tl.constexpr,
-    UNITS: tl.constexpr,
-):
-    """Lists V, and the spikes, at the active entries of one block and word.
-
-    Args:
-        source_p: V over the currents, (B, words * 32, N); or with LISTED a list of them in another order.
-        from_p: (B, n_word, blocks) where each block begins in that list; read with LISTED only.
-        to_p: (B, n_word, blocks) where each block begins in the lists that are written.
-        constant_p: (6,) see `constants`.
-        word_p, active_p: (B, n_word, N).
-        potential_p: (n_active,), written.
-        value_p: (n_active,), written with VALUES.
-        first, n_word, words, N: see `fire`.
-        capacity: entries that the lists have room for; what is beyond is left out.
-    """
-    b = tl.program_id(0).to(tl.int64)
-    w = tl.program_id(1)
-    block = tl.program_id(2)
-    n = block * UNITS + tl.arange(0, UNITS)
-    inside = n < N
-    row = b * n_word + first + w
-    left = tl.load(active_p + row * N + n, mask=inside, other=0)
-    spikes = tl.load(word_p + row * N + n, mask=inside, other=0)
-    at_block = row * tl.num_programs(2) + block
-    to = places(left, tl.load(to_p + at_block))
-    v_rest = tl.load(constant_p + 5)
-    if LISTED:
-        source = source_p + places(left, tl.load(from_p + at_block)).to(tl.int64)
-    else:
-        source = source_p + (b * words + w) * 32 * N + n
-    while any_left(left):
-        bit = lowest(left)
-        wanted = (left != 0) & (to < capacity)
-        if LISTED:
-            tl.store(potential_p + to, tl.load(source, mask=wanted, other=0.0), mask=wanted)
-            source += 1
-        else:
-            v = tl.load(source + bit.to(tl.int64) * N, mask=wanted, other=0.0)
-            tl.store(potential_p + to, v + v_rest, mask=wanted)
-        if VALUES:
-            spike = ((spikes >> bit) & 1).to(value_p.dtype.element_ty)
-            tl.store(value_p + to, spike, mask=wanted)
-        to += 1
-        left = left & (left - 1)
 
 
 @triton.jit(do_not_specialize=["first", "n_word", "words", "steps"])

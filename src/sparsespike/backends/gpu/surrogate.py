@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sparsespike import descriptions
 from sparsespike.backends.kernels import own_slope
-from sparsespike.descriptions import LIF
+from sparsespike.descriptions import LIF, Dynamics
 
 BLOCK = 1024
 FAST_SIGMOID = tl.constexpr(descriptions.FAST_SIGMOID)
@@ -22,19 +22,20 @@ SIGMOID = tl.constexpr(descriptions.SIGMOID)
 
 
 def coefficients(
-    neuron: LIF, potential: Tensor, grad: Tensor, need_slope: bool
+    neuron: LIF | Dynamics, potential: Tensor, v_th: float, grad: Tensor, need_slope: bool
 ) -> tuple[Tensor, Tensor]:
     """(g, ε g) at the active entries; without `need_slope` g comes empty.
 
     Args:
-        neuron: its threshold and surrogate.
+        neuron: its surrogate.
         potential: (n_active,) V.
+        v_th: the threshold that all have.
         grad: (n_active,) ε.
         need_slope: whether g is wanted.
     """
     shape = neuron.shape
     if shape is None:
-        slope = own_slope(neuron.slope, potential - neuron.v_th)
+        slope = own_slope(neuron.slope, potential - v_th)
         return slope, grad * slope
     coefficient = torch.empty_like(potential)
     slope = torch.empty_like(potential) if need_slope else potential.new_empty(0)
@@ -43,7 +44,7 @@ def coefficients(
         grad,
         slope,
         coefficient,
-        _constants(neuron.v_th, shape.scale, shape.peak, potential.dtype, potential.device),
+        _constants(v_th, shape.scale, shape.peak, potential.dtype, potential.device),
         len(potential),
         KIND=shape.kind,
         NEED_SLOPE=need_slope,

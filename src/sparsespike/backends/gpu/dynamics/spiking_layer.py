@@ -1,0 +1,176 @@
+"""Spiking layers of neurons of the form: what the backend offers of them; see `Backend`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from sparsespike.backends import Fired, Gradients, Upstream
+from sparsespike.backends.gpu import firing, passes, surrogate
+from sparsespike.backends.gpu.dynamics import backward
+from sparsespike.backends.gpu.dynamics.unit import Unit, unit_of
+from sparsespike.backends.gpu.dynamics.walks import Back, Walks, Watch
+from sparsespike.backends.gpu.synapses import entries
+from sparsespike.backends.kernels import refuse
+from sparsespike.descriptions import Cell, Precision, Term
+from sparsespike.spikes.spikes import Spikes
+from sparsespike.spikes.words import STEPS, UNITS, n_blocks
+
+
+def spiking_forward(
+    terms: Sequence[Term], cell: Cell, precision: Precision, recorded: bool
+) -> Fired:
+    """One spiking layer; see `Backend`. Unless `recorded`, `value` and `potential` come empty."""
+    refuse(cell.recurrent is not None, "recurrent connections", "gpu")
+    like, n_out = terms[0].parameter[0].detach(), terms[0].connection.n_out
+    n_batch, steps, _ = terms[0].spikes.shape
+    unit = unit_of(cell, n_out, like)
+    _check_seam(cell, unit)
+    watch, column = _watched(cell, n_out, like)
+    walks = Walks(unit, cell, watch, steps)
+    n_learned, n_kicks = (unit.n_learned, unit.n_kicks) if recorded else (0, 0)
+    record = like.new_empty((n_batch, steps, watch.n))
+    recorded_slope = like.new_empty((n_batch, n_learned, steps, watch.n))
+    n_ends, n_traces = (n_batch, n_learned) if cell.returns_state else (0, 0)
+    ends = like.new_empty((n_ends, unit.n_kept, n_out))
+    end_trace = like.new_empty((n_ends, n_traces, unit.k, n_out))
+
+    def walk_of(target: firing.Target) -> passes.Walk:
+        samples, listing = target.samples, target.listing
+        n, n_word, _ = target.word.shape
+        state = walks.start(samples, n)
+        traces = walks.traces(n) if n_learned else None
+
+        def walk(first: int, words: int, current: Tensor) -> None:
+            beside, kick = None, None
+            if n_learned + n_kicks:
+                shape = n_learned + n_kicks, n, words * STEPS, n_out
+                # With lag 0 the input of the step after the last one, which a spike may swallow, never comes.
+                late = n_kicks and unit.told.lag == 0
+                beside = current.new_zeros(shape) if late else current.new_empty(shape)
+                kick = beside[n_learned:] if n_kicks else None
+            if beside is not None and traces is not None:
+                slopes = beside[:n_learned]
+                walks.trace(
+                    first, words, current, state, traces, recorded_slope[samples], slope=slopes
+                )
+            walks.move(first, words, current, state, record[samples], target, kick)
+            if listing is not None:
+                listing.take(current, first, words, beside)
+            if cell.returns_state and first + words == n_word:
+                ends[samples] = state
+                if traces is not None:
+                    end_trace[samples] = traces
+
+        return walk
+
+    rows = 1 + n_learned + n_kicks
+    spikes, listed, planes = firing.fired(terms, precision, recorded, walk_of, rows)
+    slopes, kicks = listed[1:].split([n_learned, n_kicks])
+    return Fired(
+        spikes,
+        [*planes, slopes, kicks, end_trace, recorded_slope],
+        ends if cell.returns_state else None,
+        None if cell.record is None else record[:, :, column],
+    )
+
+
+def spiking_backward(
+    grad: Upstream,
+    terms: Sequence[Term],
+    kept: list[Tensor],
+    fired: Spikes,
+    cell: Cell,
+    precision: Precision,
+    needed: Sequence[bool],
+) -> Gradients:
+    """Sparse gradient of one spiking layer; see `Backend`."""
+    *planes, slopes, kicks, end_trace, recorded_slope = kept
+    n_batch, steps, n_out = fired.shape
+    potential, words = fired.potential, fired.words
+    assert potential is not None
+    unit = unit_of(cell, n_out, potential)
+    watch, column = _watched(cell, n_out, potential)
+    walks = Walks(unit, cell, watch, steps)
+    ends = grad.state is not None and unit.told.lag == 0
+    _, neuron = entries(words, len(potential))
+    distance = potential - unit.level.index_select(0, neuron)
+    slope, coefficient = surrogate.coefficients(
+        unit.told, distance, 0.0, grad.output, unit.kicked or ends
+    )
+    record = potential.new_zeros((n_batch, steps, 0))
+    if grad.record is not None:
+        record = potential.new_zeros((n_batch, steps, watch.n)).index_add(2, column, grad.record)
+    adjoint = potential.new_zeros((n_batch, unit.n_kept, n_out))
+    if grad.state is not None:
+        adjoint.copy_(grad.state)
+    resumed = walks.given is not None and unit.told.lag == 0
+    before = walks.given[:, unit.k].contiguous() if resumed else None  # pyright: ignore
+
+    def walk_of(samples: slice) -> passes.Walk:
+        own = Back(
+            coefficient,
+            slope,
+            kicks,
+            *(each[samples] for each in (words.word, words.active, words.start)),
+        )
+        own_adjoint, own_record = adjoint[samples], record[samples]
+        given = None if before is None else before[samples]
+
+        def walk(first: int, words: int, delta: Tensor) -> None:
+            walks.back(first, words, delta, own_adjoint, own_record, own, given, ends)
+
+        return walk
+
+    gradients = passes.gradients(terms, planes, precision, needed, walk_of)
+    number = _numbers(unit, fired, coefficient, slopes)
+    if unit.n_learned and grad.state is not None:
+        number = number + (grad.state[:, None, : unit.k] * end_trace).sum((0, 2))
+    if unit.n_learned and watch.n and grad.record is not None:
+        seen = (record[:, None] * recorded_slope).sum((0, 2))
+        number = number + torch.where(watch.slot >= 0, seen[:, watch.slot.clamp(min=0).long()], 0.0)
+    return Gradients(gradients, number.unbind(0), (), walks.before(adjoint))
+
+
+def _numbers(unit: Unit, fired: Spikes, coefficient: Tensor, slopes: Tensor) -> Tensor:
+    """(P, N), what the active entries bring to the gradients of the learned numbers."""
+    words, n_learned = fired.words, unit.n_learned
+    n_batch, n_word, n_out = words.word.shape
+    number = coefficient.new_empty((n_batch, n_learned, n_out))
+    if n_learned:
+        backward.add_up[(n_batch, n_blocks(n_out), n_learned)](
+            coefficient,
+            slopes,
+            words.active,
+            words.start,
+            number,
+            n_word,
+            n_out,
+            len(coefficient),
+            n_learned,
+            UNITS=UNITS,
+            num_warps=UNITS // 32,
+        )
+    return number.sum(0)
+
+
+def _watched(cell: Cell, n_out: int, like: Tensor) -> tuple[Watch, Tensor]:
+    """Which neurons are recorded, each once, in their order; and the column of each that was asked for."""
+    slot = torch.full((n_out,), -1, dtype=torch.int32, device=like.device)
+    if cell.record is None:
+        return Watch(slot, 0), slot[:0].long()
+    neuron, column = torch.unique(cell.record, return_inverse=True)
+    slot[neuron] = torch.arange(len(neuron), dtype=torch.int32, device=like.device)
+    return Watch(slot, len(neuron)), column
+
+
+def _check_seam(cell: Cell, unit: Unit) -> None:
+    """Raises a ValueError where a gradient would have to go from one call to the one before."""
+    resumed = cell.state is not None or cell.returns_state
+    if resumed and unit.told.lag == 0 and unit.attached and unit.swallows:
+        raise ValueError(
+            "state: expected a reset that is detached, or lag 1: a spike of the last step would swallow "
+            "the first input of the next call, whose gradient would have to go back to it"
+        )
