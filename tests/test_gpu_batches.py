@@ -13,8 +13,8 @@ from cases import BASE, NO_LEAK, Case
 from checks import assert_close, assert_same_lists, assert_something_happened
 from compare import compare, compare_layer, compare_network, stored_for
 from pools import BASE as IMAGE
-from sparsespike.backends import gpu
-from sparsespike.backends.gpu import batches, listing, plan, synapses
+from sparsespike.backends.gpu import batches, firing, listing, plan, synapses
+from sparsespike.spikes.words import Words
 from sum_pools import Layered, Sums
 
 # Two words, the second not full; two blocks of units; without leak, so that potentials stay on the grid.
@@ -28,8 +28,8 @@ def parts(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     monkeypatch.setattr(plan, "LARGEST", 1)
     seen, plain = [], batches.parts
 
-    def counted(terms: Any) -> list[tuple[int, int]]:
-        found = plain(terms)
+    def counted(terms: Any, rows: int = 0) -> list[tuple[int, int]]:
+        found = plain(terms, rows)
         seen.append(len(found))
         return found
 
@@ -119,7 +119,7 @@ def test_words_values_and_potentials_are_those_of_the_whole_batch(monkeypatch, t
 
 
 def test_without_gradient_parts_are_not_listed_and_nobody_waits(monkeypatch, parts):
-    monkeypatch.setattr(gpu, "Listing", None)
+    monkeypatch.setattr(firing, "Listing", None)
     (layer,) = LONG.layers("gpu")
     spikes = stored_for(LONG.spikes()[0].detach(), "gpu")
     with torch.no_grad():
@@ -151,12 +151,12 @@ def test_no_sample_is_one_part(parts):
 
 def test_more_active_entries_of_all_parts_than_an_index_holds_are_refused():
     word = torch.zeros(2, 1, 1, dtype=torch.int32)
-    part = gpu.Words(word[:1], torch.tensor([0, 2**30]), word[:1], word[:1])
+    part = Words(word[:1], torch.tensor([0, 2**30]), word[:1], word[:1])
     many = torch.empty(1, device="meta").expand(2**30)
     with pytest.raises(
         ValueError, match=r"fewer than 2\^31 active entries of a layer, found 2147483648"
     ):
-        batches.joined(word, word, [(part, many, many), (part, many, many)])
+        batches.joined(word, word, [(part, many, many[None]), (part, many, many[None])])
 
 
 def test_a_large_convolution_has_currents_of_a_part_at_a_time():

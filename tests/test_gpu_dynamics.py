@@ -56,6 +56,7 @@ class Made:
         neuron = published.neuron(self.detach).changed(**dict(self.settings))
         neuron.lag = self.lag
         linear = ss.Linear(N_IN, N, bias=True)
+        assert linear.bias is not None
         draw = torch.Generator().manual_seed(1)
         gain = 3 * published.gain / N_IN**0.5
         with torch.no_grad():
@@ -206,7 +207,8 @@ def test_several_connections_drive_neurons_of_their_own_numbers():
         (out * up).sum().backward()
         outs.append(out.detach())
         assert image.grad is not None
-        grads.append([image.grad.clone(), *(p.grad.cpu().clone() for p in own.parameters())])
+        found = [p.grad.cpu().clone() for p in own.parameters() if p.grad is not None]
+        grads.append([image.grad.clone(), *found])
     assert 0 < outs[0].mean() < 0.7
     assert torch.equal(*outs)
     for expected, found in zip(*grads, strict=True):

@@ -23,8 +23,9 @@ from triton import language as tl
 from triton.runtime.jit import JITFunction
 folder = pathlib.Path(sparsespike.__path__[0]) / "backends" / "gpu"
 found = {}
-for path in sorted(folder.glob("*.py")):
-    module = importlib.import_module("sparsespike.backends.gpu." + path.stem)
+for path in sorted(folder.rglob("*.py")):
+    inside = path.relative_to(folder).with_suffix("").parts
+    module = importlib.import_module(".".join(("sparsespike.backends.gpu", *inside)))
     for name, function in vars(module).items():
         if not isinstance(function, JITFunction) or function.fn.__module__ != module.__name__:
             continue

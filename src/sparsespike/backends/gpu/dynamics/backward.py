@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 
 from sparsespike.backends.gpu.bits import any_left, places, popcount
-from sparsespike.backends.gpu.dynamics.forward import inner, load_rows, load_unit, store_rows
+from sparsespike.backends.gpu.dynamics.step import inner, load_rows, load_unit, store_rows
 
 
 @triton.jit

@@ -9,14 +9,13 @@ from torch import Tensor
 
 from sparsespike.backends import Fired, Gradients, Upstream
 from sparsespike.backends.gpu import firing, passes, surrogate
-from sparsespike.backends.gpu.dynamics import backward
 from sparsespike.backends.gpu.dynamics.unit import Unit, unit_of
 from sparsespike.backends.gpu.dynamics.walks import Back, Walks, Watch
 from sparsespike.backends.gpu.synapses import entries
 from sparsespike.backends.kernels import refuse
 from sparsespike.descriptions import Cell, Precision, Term
 from sparsespike.spikes.spikes import Spikes
-from sparsespike.spikes.words import STEPS, UNITS, n_blocks
+from sparsespike.spikes.words import STEPS
 
 
 def spiking_forward(
@@ -125,35 +124,13 @@ def spiking_backward(
         return walk
 
     gradients = passes.gradients(terms, planes, precision, needed, walk_of)
-    number = _numbers(unit, fired, coefficient, slopes)
+    number = walks.numbers(coefficient, slopes, words)
     if unit.n_learned and grad.state is not None:
         number = number + (grad.state[:, None, : unit.k] * end_trace).sum((0, 2))
     if unit.n_learned and watch.n and grad.record is not None:
         seen = (record[:, None] * recorded_slope).sum((0, 2))
         number = number + torch.where(watch.slot >= 0, seen[:, watch.slot.clamp(min=0).long()], 0.0)
     return Gradients(gradients, number.unbind(0), (), walks.before(adjoint))
-
-
-def _numbers(unit: Unit, fired: Spikes, coefficient: Tensor, slopes: Tensor) -> Tensor:
-    """(P, N), what the active entries bring to the gradients of the learned numbers."""
-    words, n_learned = fired.words, unit.n_learned
-    n_batch, n_word, n_out = words.word.shape
-    number = coefficient.new_empty((n_batch, n_learned, n_out))
-    if n_learned:
-        backward.add_up[(n_batch, n_blocks(n_out), n_learned)](
-            coefficient,
-            slopes,
-            words.active,
-            words.start,
-            number,
-            n_word,
-            n_out,
-            len(coefficient),
-            n_learned,
-            UNITS=UNITS,
-            num_warps=UNITS // 32,
-        )
-    return number.sum(0)
 
 
 def _watched(cell: Cell, n_out: int, like: Tensor) -> tuple[Watch, Tensor]:

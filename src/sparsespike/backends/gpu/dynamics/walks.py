@@ -11,7 +11,7 @@ from sparsespike.backends.gpu.dynamics import backward, forward
 from sparsespike.backends.gpu.dynamics.unit import Unit
 from sparsespike.backends.gpu.firing import Target
 from sparsespike.descriptions import Cell
-from sparsespike.spikes.words import UNITS, n_blocks
+from sparsespike.spikes.words import UNITS, Words, n_blocks
 
 # Currents loaded before the steps that need them, by the number of states; with more, registers are spilled.
 AHEAD = {1: 8, 2: 4, 3: 2}
@@ -248,6 +248,32 @@ class Walks:
             WATCHED=record.shape[2] > 0,
             **self.flags,
         )
+
+    def numbers(self, coefficient: Tensor, slopes: Tensor, words: Words) -> Tensor:
+        """(P, N), what the active entries bring to the gradients of the learned numbers.
+
+        Args:
+            coefficient: (n_active,), c.
+            slopes: (P, n_active), ∂d/∂p.
+            words: of the layer's spikes.
+        """
+        (n_batch, n_word, n_out), n_learned = words.word.shape, self.unit.n_learned
+        number = coefficient.new_empty((n_batch, n_learned, n_out))
+        if n_learned:
+            backward.add_up[(n_batch, n_blocks(n_out), n_learned)](
+                coefficient,
+                slopes,
+                words.active,
+                words.start,
+                number,
+                n_word,
+                n_out,
+                len(coefficient),
+                n_learned,
+                UNITS=UNITS,
+                num_warps=UNITS // 32,
+            )
+        return number.sum(0)
 
     def before(self, adjoint: Tensor) -> Tensor | None:
         """(B, n_kept, N), the gradient of the state that was given, from λ at the first step; or None."""
