@@ -15,6 +15,7 @@ from checks import relative_error
 from compare import stored_for
 from published import READOUTS, SPIKING_NEURONS, TAU_MEM, N
 from sparsespike.backends.gpu import plan
+from sparsespike.descriptions import Linear
 
 B, T, N_IN = 2, 37, 10  # the second word is not full
 F64 = torch.float64
@@ -33,6 +34,7 @@ class Made:
         cuts: chunks of steps, each going on from the one before; () for one call without state.
         transient: bytes of a segment; 1: a word.
         largest: bytes of a part of the batch; 1: a sample.
+        recurrent: whether there are recurrent weights, with a bias.
         dtype: of weights and values.
         settings: that are changed.
     """
@@ -43,11 +45,13 @@ class Made:
     cuts: tuple[int, ...] = (T,)
     transient: int = 2**30
     largest: int = 2**30
+    recurrent: bool = False
     dtype: torch.dtype = F64
     settings: tuple[tuple[str, Any], ...] = ()
 
     def __str__(self) -> str:
         words = [self.name.replace(" ", "-"), f"lag{self.lag}", "detached" if self.detach else ""]
+        words += ["recurrent"] if self.recurrent else []
         return "-".join(word for word in words if word) + ("" if self.cuts else "-whole")
 
     def layer(self) -> ss.Layer:
@@ -62,7 +66,13 @@ class Made:
         with torch.no_grad():
             linear.weight.copy_(gain * (torch.randn(N, N_IN, generator=draw, dtype=F64) + 0.3))
             linear.bias.copy_(0.1 * gain * torch.randn(N, generator=draw, dtype=F64))
-        return ss.Layer(linear, neuron).to(self.dtype)
+        own = ss.Linear(N, N, bias=True) if self.recurrent else None
+        if own is not None:
+            assert own.bias is not None
+            with torch.no_grad():
+                own.weight.copy_(gain / 2 * torch.randn(N, N, generator=draw, dtype=F64))
+                own.bias.copy_(0.1 * gain * torch.randn(N, generator=draw, dtype=F64))
+        return ss.Layer(linear, neuron, recurrent=own).to(self.dtype)
 
 
 def inputs() -> tuple[Tensor, Tensor]:
@@ -98,6 +108,9 @@ def ran(made: Made, backend: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]
                 wanted = {"state": state, "return_state": True}
             if layer.neuron.spiking:
                 wanted["record"] = WATCHED
+            if layer.recurrent is not None:
+                own = layer.recurrent
+                wanted["recurrent"] = Linear(N, N), (own.weight, own.bias)
             out = layer.neuron(current, **wanted)
             out, *rest = out if isinstance(out, tuple) else (out,)
             out = out.to("cpu").to_dense() if isinstance(out, ss.Spikes) else out
@@ -119,17 +132,18 @@ def ran(made: Made, backend: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]
 
 V_INIT: Any = (("v_init", TAU_MEM / 40), ("learn", ("v_init", "tau_mem")))
 CASES = (
-    Made("LIF subtract", lag=0, cuts=(5, 32), transient=1),
+    Made("LIF subtract", lag=0, cuts=(5, 32), transient=1, recurrent=True),
     Made("LIF subtract", detach=True, settings=V_INIT, largest=1),
-    Made("LIF zero", cuts=(T,), transient=1, largest=1),
+    Made("LIF zero", cuts=(T,), transient=1, largest=1, recurrent=True),
     Made("LIF clear", lag=0, cuts=(), transient=1),
+    Made("LIF clear", lag=0, cuts=(), transient=1, recurrent=True),
     Made("LIF clear", cuts=(1, 36)),
     Made("CuBaLIF new zero", lag=0),
     Made("CuBaLIF old subtract", cuts=()),
     Made("ALIF 2020", detach=True, lag=0, cuts=(36, 1)),
-    Made("ALIF 2018", cuts=(7, 30)),
+    Made("ALIF 2018", cuts=(7, 30), recurrent=True),
     Made("AdLIF euler", detach=True),
-    Made("AdLIF symplectic", lag=0, cuts=(7, 30)),
+    Made("AdLIF symplectic", lag=0, cuts=(7, 30), recurrent=True),
     Made("ResonateFire to_i", transient=1),
     Made("Alpha zero", lag=0, cuts=()),
     Made("Alpha none", detach=True, cuts=()),
@@ -216,11 +230,45 @@ def test_several_connections_drive_neurons_of_their_own_numbers():
         assert relative_error(found, expected) < 1e-11
 
 
-@pytest.mark.parametrize("what", ["recurrent connections", "delays"])
-def test_what_has_no_kernel_is_refused_by_name(what):
-    own = ss.Linear(N, N) if what == "recurrent connections" else None
-    delay = ss.Delay(3) if what == "delays" else None
-    layer = ss.Layer(ss.Linear(N_IN, N, delay=delay), ss.LIF(10.0, 1.0), recurrent=own)
+def test_recurrent_neurons_of_several_blocks_and_a_last_word_that_is_full():
+    torch.manual_seed(0)
+    n, steps = 130, 32
+    lif = ss.LIF(8.0, 1.0, b_th=0.4, surrogate=ss.FastSigmoid(5.0), learn=("tau_mem",))
+    layer: Any = ss.Layer(ss.Linear(N_IN, n), lif, recurrent=ss.Linear(n, n)).double()
+    nn.init.normal_(layer.connection.weight, 0.1, 0.4)
+    nn.init.normal_(layer.recurrent.weight, 0.0, 0.1)
+    outs, grads = [], []
+    for backend in ("dense", "gpu"):
+        layer.to(device_of(backend)).zero_grad()
+        spikes = stored_for(ss.Spikes.from_dense(inputs()[0][:, :steps]), backend)
+        with ss.use_backend(backend):
+            out = layer(spikes).to("cpu").to_dense()
+        up = torch.randn(out.shape, generator=torch.Generator().manual_seed(1), dtype=F64)
+        (out * up).sum().backward()
+        outs.append(out.detach())
+        grads.append({name: p.grad.cpu().clone() for name, p in layer.named_parameters()})
+    assert 0.005 < outs[0].mean() < 0.7
+    assert torch.equal(*outs)
+    for name, expected in grads[0].items():
+        assert bool((expected != 0).any()), name
+        assert relative_error(grads[1][name], expected) < 1e-11, name
+
+
+def refused() -> list[tuple[ss.Layer, str]]:
+    lif = ss.LIF(10.0, 1.0)
+    sparse = ss.SparseLinear.random(N, N, fan_in=2, seed=0)
+    return [
+        (ss.Layer(ss.Linear(N_IN, N, delay=ss.Delay(3)), lif), "delays"),
+        (ss.Layer(ss.Linear(N_IN, N), lif, recurrent=sparse), "a recurrent SparseLinear"),
+        (
+            ss.Layer(ss.Linear(N_IN, 513), lif, recurrent=ss.Linear(513, 513)),
+            "recurrent connections of more than 512 neurons in torch.float32, found 513",
+        ),
+    ]
+
+
+@pytest.mark.parametrize(("layer", "what"), refused(), ids=["delays", "sparse", "large"])
+def test_what_has_no_kernel_is_refused_by_name(layer, what):
     words = stored_for(ss.Spikes.from_dense(inputs()[0].float()), "gpu")
     with pytest.raises(ValueError, match=f'"gpu" has no kernel for {what}; "dense" and "cpu" have'):
         layer.to(words.device)(words)

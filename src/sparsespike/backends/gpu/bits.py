@@ -5,6 +5,10 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from sparsespike.spikes import words
+
+BLOCK = tl.constexpr(words.UNITS)
+
 
 @triton.jit
 def popcount(word):
@@ -41,3 +45,26 @@ def places(word, start):
     """Index in `value` of the first entry of each word of a block whose run begins at `start`."""
     count = popcount(word)
     return start + tl.cumsum(count, 0) - count
+
+
+@triton.jit
+def places_from(word, start_p, block, N, UNITS: tl.constexpr):
+    """As `places`, of UNITS units from the block on, a multiple of 64; start_p: of this row's blocks."""
+    if UNITS == BLOCK:
+        return places(word, tl.load(start_p + block))
+    else:
+        each = tl.arange(0, UNITS // BLOCK)
+        start = tl.load(start_p + block + each, mask=each * BLOCK < N, other=0)
+        count = tl.reshape(popcount(word), (UNITS // BLOCK, BLOCK))
+        return tl.reshape(start[:, None] + tl.cumsum(count, 1) - count, (UNITS,))
+
+
+@triton.jit
+def store_counts(count_p, word, block, N, UNITS: tl.constexpr):
+    """Stores how many bits are set in each block of 64 of UNITS units; count_p: of this row's blocks."""
+    if UNITS == BLOCK:
+        tl.store(count_p + block, tl.sum(popcount(word), 0))
+    else:
+        each = tl.arange(0, UNITS // BLOCK)
+        count = tl.sum(tl.reshape(popcount(word), (UNITS // BLOCK, BLOCK)), 1)
+        tl.store(count_p + block + each, count, mask=each * BLOCK < N)

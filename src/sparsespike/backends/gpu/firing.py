@@ -51,6 +51,8 @@ def fired(
     recorded: bool,
     walk_of: Callable[[Target], passes.Walk],
     rows: int = 1,
+    more: int = 0,
+    weight: tuple[Tensor, ...] = (),
 ) -> Layer:
     """Runs a spiking layer.
 
@@ -60,12 +62,14 @@ def fired(
         recorded: whether a backward pass may follow; else the lists come empty.
         walk_of: the neurons' walk, from its start.
         rows: how many numbers are listed of an active entry.
+        more: how many numbers per neuron and step the walk keeps beside these.
+        weight: of the connection from the layer to itself, to be looked at with those of the terms.
     """
     like = terms[0].parameter[0].detach()
     shape = *terms[0].spikes.shape[:2], terms[0].connection.n_out
     word = terms[0].spikes.words.word.new_empty((shape[0], n_words(shape[1]), shape[2]))
     active, planes, found = torch.empty_like(word), None, []
-    beside = rows - 1 if recorded else 0
+    beside = rows - 1 + more if recorded else 0
     for first, n in batches.parts(terms, beside):
         part, own = batches.cut(terms, first, n, [False] * len(terms)), slice(first, first + n)
         synapses = passes.synapses_of(part, precision, planes)
@@ -81,7 +85,7 @@ def fired(
             bare = Words(bits[0], uncounted, bits[1], word.new_empty(0))
             found.append((bare, nothing[0], nothing))
             continue
-        counts = listing.counted([term.parameter for term in terms])
+        counts = listing.counted([*(term.parameter for term in terms), weight])
         if listing.pooled and counts[1] > listing.capacity:
             listing.capacity = counts[1]
             listing.begin()

@@ -1,10 +1,10 @@
 """Neurons of the form, backward: ε -> δ, and the gradients of learned numbers; one thread owns one neuron.
 
     δ[t] = b_S . λ[t+1]
-    c[t] = g (ε[t] + kick . λ[t+1])            at active entries
+    c[t] = g (ε[t] + <R, δ[t]> + kick . λ[t+1])       at active entries; R: recurrent weights
     λ[t] = A_S^T λ[t+1] + w (c[t] + ∂L/∂V[t])
 
-With lag 0 read δ[t+1] for δ[t].
+With lag 0 read δ[t+1] for δ[t], but for R.
 """
 
 from __future__ import annotations
@@ -12,8 +12,14 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from sparsespike.backends.gpu.bits import any_left, places, popcount
-from sparsespike.backends.gpu.dynamics.step import inner, load_rows, load_unit, store_rows
+from sparsespike.backends.gpu.bits import any_left, places, places_from, popcount
+from sparsespike.backends.gpu.dynamics.step import (
+    inner,
+    load_rows,
+    load_unit,
+    next_of,
+    store_rows,
+)
 
 
 @triton.jit
@@ -50,6 +56,7 @@ def move_back(
     given_p,
     slot_p,
     record_p,
+    weight_p,
     delta_p,
     first,
     n_word,
@@ -69,9 +76,12 @@ def move_back(
     ENDS: tl.constexpr,
     GIVEN: tl.constexpr,
     WATCHED: tl.constexpr,
+    RECURRENT: tl.constexpr,
     UNITS: tl.constexpr,
 ):
-    """Walks one block of neurons of one sample back through the words first : first + words.
+    """Walks UNITS neurons of one sample back through the words first : first + words.
+
+    With RECURRENT weights these are all neurons of the sample.
 
     Args:
         coefficient_p: (n_active,) ε g; overwritten by c if KICKED.
@@ -86,6 +96,7 @@ def move_back(
         given_p: (B, N), S of the step before the first; read if GIVEN.
         slot_p: (N,) a neuron's column in `record_p`, -1 for none; read if WATCHED.
         record_p: (B, steps, n_watched) ∂L/∂V.
+        weight_p: (N, N) from neuron to neuron, read if RECURRENT.
         delta_p: (B, words * 32, N), written.
         first, n_word, words, steps, N, n_watched: see `move`.
         n_active: how many entries are active.
@@ -110,6 +121,8 @@ def move_back(
         slot = tl.load(slot_p + shadow)
         watched = (slot >= 0) & inside
     fired = tl.zeros((UNITS,), tl.int1)
+    blocks = tl.cdiv(N, 64)
+    weight_p += shadow
     to_p = delta_p + (b * words * 32 + words * 32 - 1) * N + n
     for i in range(0, words):
         w = first + words - 1 - i
@@ -121,8 +134,8 @@ def move_back(
         if SPIKING:
             spikes = tl.load(word_p + row * N + n, mask=inside, other=0)
             actives = tl.load(active_p + row * N + n, mask=inside, other=0)
-            start = tl.load(start_p + row * tl.num_programs(1) + block)
-            at = places(actives, start) + popcount(actives) - 1  # the last entry of the word
+            at = places_from(actives, start_p + row * blocks, block, N, UNITS)
+            at += popcount(actives) - 1  # the last entry of the word
             if SWALLOWS and LAG == 0:
                 # Of each step whether there was a spike one step before.
                 earlier = tl.load(word_p + (row - 1) * N + n, mask=inside & (w > 0), other=0)
@@ -150,6 +163,16 @@ def move_back(
                             far = tl.cast(n_active, tl.int64) * j
                             depends = tl.load(kick_p + far + at, mask=near, other=0.0)
                             through += depends * adjoint[j]
+                    if RECURRENT:
+                        sends = sent(adjoint, fired, unit, K, SWALLOWS)
+                        # With lag 0 what the last step sends is the next call's.
+                        arrives = inside & ((LAG == 1) | (w * 32 + bit < steps - 1))
+                        sends = tl.where(arrives, sends, 0.0)
+                        k = next_of(near, n, -1, UNITS)
+                        while k < UNITS:
+                            came = tl.sum(tl.load(weight_p + k * N) * sends, 0)
+                            through = tl.where(n == k, through + came, through)
+                            k = next_of(near, n, k, UNITS)
                     if ENDS:
                         through = tl.where(w * 32 + bit == steps - 1, passed, through)
                     g = tl.load(slope_p + at, mask=near, other=0.0)

@@ -8,8 +8,9 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from sparsespike.backends.gpu.bits import places, popcount
+from sparsespike.backends.gpu.bits import places_from, popcount, store_counts
 from sparsespike.backends.gpu.dynamics.step import (
+    brought,
     inner,
     jumps,
     levels,
@@ -38,6 +39,8 @@ def move(
     pool_start_p,
     slot_p,
     record_p,
+    weight_p,
+    total_p,
     first,
     n_word,
     words,
@@ -56,10 +59,14 @@ def move(
     KICKS: tl.constexpr,
     LATE: tl.constexpr,
     WATCHED: tl.constexpr,
+    RECURRENT: tl.constexpr,
+    TOTALS: tl.constexpr,
     AHEAD: tl.constexpr,
     UNITS: tl.constexpr,
 ):
-    """Walks one block of neurons of one sample through the words first : first + words.
+    """Walks UNITS neurons of one sample through the words first : first + words.
+
+    With RECURRENT weights these are all neurons of the sample, as they wait for each other at every step.
 
     Args:
         current_p: (B, words * 32, N) currents; V is written over them where active, if RECORDED.
@@ -74,6 +81,8 @@ def move(
             0 an input that a spike swallows comes one step after it.
         slot_p: (N,) a neuron's column in `record_p`, -1 for none; read if WATCHED.
         record_p: (B, steps, n_watched), written if WATCHED: V.
+        weight_p: (N, N) from neuron to neuron, read if RECURRENT.
+        total_p: (B, words * 32, N), written if TOTALS: the currents with what the neurons themselves bring.
         first: first word.
         n_word: words of the whole recording.
         words: words of this segment.
@@ -106,12 +115,18 @@ def move(
     if KICKS:
         far = tl.num_programs(0).to(tl.int64) * words * 32 * N  # from row to row
         to_kick_p = kick_p + (b * words * 32 - (1 - LAG)) * N + n
+    blocks = tl.cdiv(N, 64)
+    weight_p += shadow
+    to_total_p = total_p + b * words * 32 * N + n
     if LATE:
-        before = tl.load(active_p + (b * n_word + first - 1) * N + n, mask=inside, other=0)
-        start = tl.load(pool_start_p + (b * n_word + first - 1) * tl.num_programs(1) + block)
-        last = places(before, start) + popcount(before) - 1  # the last entry of the word before
+        row = b * n_word + first - 1
+        before = tl.load(active_p + row * N + n, mask=inside, other=0)
+        last = places_from(before, pool_start_p + row * blocks, block, N, UNITS)
+        last += popcount(before) - 1  # the last entry of the word before
         due = (before < 0) & (last < capacity)
         x = tl.load(x_p)
+        if RECURRENT:
+            x += brought(fired & inside, weight_p, x, n, N, UNITS)
         for i in tl.static_range(K):
             late = jumps(i, s, x, unit, K, CHANGES, SWALLOWS)
             tl.store(pool_p + tl.cast(capacity, tl.int64) * i + last, late, mask=due)
@@ -125,6 +140,8 @@ def move(
                 x = ahead[i]
                 exists = part + i < left
                 if LAG == 0:
+                    if RECURRENT:
+                        x += brought(fired & inside & exists, weight_p, x, n, N, UNITS)
                     if KICKS:
                         for j in tl.static_range(K):
                             amount = jumps(j, s, x, unit, K, CHANGES, SWALLOWS)
@@ -146,12 +163,17 @@ def move(
                     tl.store(to_record_p, seen + rest, mask=watched & exists)
                     to_record_p += n_watched
                 if LAG == 1:
+                    if RECURRENT:
+                        x += brought(fired & inside & exists, weight_p, x, n, N, UNITS)
                     if KICKS:
                         for j in tl.static_range(K):
                             amount = jumps(j, s, x, unit, K, CHANGES, SWALLOWS)
                             tl.store(to_kick_p + j * far, amount, mask=near & inside)
                         to_kick_p += N
                     s = moved(s, x, fired, exists, unit, K, CHANGES, SWALLOWS)
+                if TOTALS:
+                    tl.store(to_total_p, x, mask=inside)
+                    to_total_p += N
             x_p += AHEAD * N
         if SPIKING:
             at = (b * n_word + first + w) * N + n
@@ -160,9 +182,9 @@ def move(
             tl.store(word_p + at, spikes, mask=inside)
             tl.store(active_p + at, actives, mask=inside)
             if RECORDED:
-                at_block = (b * n_word + first + w) * tl.num_programs(1) + block
-                tl.store(count_p + at_block, tl.sum(popcount(spikes), 0))
-                tl.store(count_p + n_count + at_block, tl.sum(popcount(actives), 0))
+                to_count_p = count_p + (b * n_word + first + w) * blocks
+                store_counts(to_count_p, spikes, block, N, UNITS)
+                store_counts(to_count_p + n_count, actives, block, N, UNITS)
     store_rows(state_p + b * kept * N + n, s, N, inside, K)
     if resumes:
         fired_as = fired.to(state_p.dtype.element_ty)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -13,17 +14,20 @@ from sparsespike.backends.gpu.dynamics.unit import Unit, unit_of
 from sparsespike.backends.gpu.dynamics.walks import Back, Walks, Watch
 from sparsespike.backends.gpu.synapses import entries
 from sparsespike.backends.kernels import refuse
-from sparsespike.descriptions import Cell, Precision, Term
+from sparsespike.descriptions import Cell, Linear, Precision, Term
 from sparsespike.spikes.spikes import Spikes
-from sparsespike.spikes.words import STEPS
+from sparsespike.spikes.words import STEPS, Words
+
+# Neurons of a recurrent layer, at most, each a thread of one program, whose registers they share.
+TOGETHER = {torch.float32: 512, torch.float64: 256}
 
 
 def spiking_forward(
     terms: Sequence[Term], cell: Cell, precision: Precision, recorded: bool
 ) -> Fired:
     """One spiking layer; see `Backend`. Unless `recorded`, `value` and `potential` come empty."""
-    refuse(cell.recurrent is not None, "recurrent connections", "gpu")
     like, n_out = terms[0].parameter[0].detach(), terms[0].connection.n_out
+    _check_recurrent(cell, n_out, like.dtype)
     n_batch, steps, _ = terms[0].spikes.shape
     unit = unit_of(cell, n_out, like)
     _check_seam(cell, unit)
@@ -50,12 +54,18 @@ def spiking_forward(
                 late = n_kicks and unit.told.lag == 0
                 beside = current.new_zeros(shape) if late else current.new_empty(shape)
                 kick = beside[n_learned:] if n_kicks else None
+            # What neurons bring each other is known when they have moved.
+            waits = cell.recurrent is not None and traces is not None
+            total = torch.empty_like(current) if waits else None
+            begun = state.clone() if waits else state
+            if waits:
+                walks.move(first, words, current, state, record[samples], target, kick, total)
             if beside is not None and traces is not None:
-                slopes = beside[:n_learned]
-                walks.trace(
-                    first, words, current, state, traces, recorded_slope[samples], slope=slopes
-                )
-            walks.move(first, words, current, state, record[samples], target, kick)
+                slopes, seen = beside[:n_learned], recorded_slope[samples]
+                driven = current if total is None else total
+                walks.trace(first, words, driven, begun, traces, seen, slope=slopes)
+            if not waits:
+                walks.move(first, words, current, state, record[samples], target, kick)
             if listing is not None:
                 listing.take(current, first, words, beside)
             if cell.returns_state and first + words == n_word:
@@ -66,7 +76,10 @@ def spiking_forward(
         return walk
 
     rows = 1 + n_learned + n_kicks
-    spikes, listed, planes = firing.fired(terms, precision, recorded, walk_of, rows)
+    more = int(cell.recurrent is not None and n_learned > 0)
+    spikes, listed, planes = firing.fired(
+        terms, precision, recorded, walk_of, rows, more, cell.weight
+    )
     slopes, kicks = listed[1:].split([n_learned, n_kicks])
     return Fired(
         spikes,
@@ -97,7 +110,7 @@ def spiking_backward(
     _, neuron = entries(words, len(potential))
     distance = potential - unit.level.index_select(0, neuron)
     slope, coefficient = surrogate.coefficients(
-        unit.told, distance, 0.0, grad.output, unit.kicked or ends
+        unit.told, distance, 0.0, grad.output, walks.kicked or ends
     )
     record = potential.new_zeros((n_batch, steps, 0))
     if grad.record is not None:
@@ -123,14 +136,18 @@ def spiking_backward(
 
         return walk
 
-    gradients = passes.gradients(terms, planes, precision, needed, walk_of)
+    own_term = [] if cell.recurrent is None else [_own_term(cell, fired)]
+    gradients = passes.gradients(
+        [*terms, *own_term], planes, precision, [*needed, *(False for _ in own_term)], walk_of
+    )
+    weight = gradients.pop().parameter if own_term else []
     number = walks.numbers(coefficient, slopes, words)
     if unit.n_learned and grad.state is not None:
         number = number + (grad.state[:, None, : unit.k] * end_trace).sum((0, 2))
     if unit.n_learned and watch.n and grad.record is not None:
         seen = (record[:, None] * recorded_slope).sum((0, 2))
         number = number + torch.where(watch.slot >= 0, seen[:, watch.slot.clamp(min=0).long()], 0.0)
-    return Gradients(gradients, number.unbind(0), (), walks.before(adjoint))
+    return Gradients(gradients, number.unbind(0), weight, walks.before(adjoint))
 
 
 def _watched(cell: Cell, n_out: int, like: Tensor) -> tuple[Watch, Tensor]:
@@ -141,6 +158,35 @@ def _watched(cell: Cell, n_out: int, like: Tensor) -> tuple[Watch, Tensor]:
     neuron, column = torch.unique(cell.record, return_inverse=True)
     slot[neuron] = torch.arange(len(neuron), dtype=torch.int32, device=like.device)
     return Watch(slot, len(neuron)), column
+
+
+def _check_recurrent(cell: Cell, n_out: int, dtype: torch.dtype) -> None:
+    """Raises a ValueError where neurons cannot wait for each other: all of a sample are in one program."""
+    if cell.recurrent is None:
+        return
+    kind = type(cell.recurrent).__name__
+    refuse(not isinstance(cell.recurrent, Linear), f"a recurrent {kind}", "gpu")
+    most = TOGETHER[dtype]
+    what = f"recurrent connections of more than {most} neurons in {dtype}, found {n_out}"
+    refuse(n_out > most, what, "gpu")
+
+
+def _own_term(cell: Cell, fired: Spikes) -> Term:
+    """What the layer's spikes bring to itself, at the steps at which it arrives with the input."""
+    words, nothing = fired.words, fired.words.word.new_empty(0)
+    word = words.word
+    if cell.neuron.lag == 0:  # one step later
+        first = torch.zeros_like(word[:, :1])
+        if cell.state is not None:
+            first = (cell.state[:, -1:] > 0).to(word.dtype)
+        word = (word << 1) | torch.cat([first, (word[:, :-1] >> (STEPS - 1)) & 1], 1)
+        if fired.shape[1] % STEPS:
+            word[:, -1] &= (1 << fired.shape[1] % STEPS) - 1
+    total = torch.tensor([int(words.total[0]), 0])
+    storage = Words(word, total, nothing, nothing)
+    sent = replace(fired, storage=storage, value=fired.value[:0], potential=None)
+    assert isinstance(cell.recurrent, Linear)
+    return Term(sent, cell.recurrent, cell.weight)
 
 
 def _check_seam(cell: Cell, unit: Unit) -> None:

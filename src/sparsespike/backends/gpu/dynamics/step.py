@@ -119,3 +119,20 @@ def traced(
         row = tl.where(fired, row + jump, row)
         after += (tl.where(exists, row, e[i]),)
     return after
+
+
+@triton.jit
+def next_of(wanted, n, after, UNITS: tl.constexpr):
+    """The first neuron beyond `after` of those wanted; UNITS for none."""
+    return tl.min(tl.where(wanted & (n > after), n, UNITS), 0)
+
+
+@triton.jit
+def brought(fired, weight_p, like, n, N, UNITS: tl.constexpr):
+    """What each neuron gets from those that fired: their rows of weights (N, N), one after the other."""
+    total = tl.zeros_like(like)
+    k = next_of(fired, n, -1, UNITS)
+    while k < UNITS:
+        total += tl.load(weight_p + k * N)
+        k = next_of(fired, n, k, UNITS)
+    return total

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
+import triton
 from torch import Tensor
 
 from sparsespike.backends.gpu.dynamics import backward, forward
@@ -60,6 +61,12 @@ class Walks:
     def __init__(self, unit: Unit, cell: Cell, watch: Watch, steps: int) -> None:
         told = unit.told
         self.unit, self.watch, self.steps = unit, watch, steps
+        # From neuron to neuron, a row for each that sends.
+        self.weight = cell.weight[0].detach().t().contiguous() if cell.weight else None
+        self.bias = cell.weight[1].detach() if len(cell.weight) > 1 else None
+        n = unit.rows.shape[1]
+        lanes = UNITS if self.weight is None else max(UNITS, triton.next_power_of_2(n))
+        self.n_program = triton.cdiv(n, lanes)
         self.looks_from = int(told.lag == 1 and cell.state is None)  # at the start nothing fires
         self.given = None if cell.state is None else cell.state.detach()
         self.flags: dict[str, Any] = {
@@ -68,10 +75,10 @@ class Walks:
             "SPIKING": told.spiking,
             "CHANGES": unit.changes,
             "SWALLOWS": unit.swallows,
-            "UNITS": UNITS,
-            "num_warps": UNITS // 32,
             "enable_fp_fusion": False,
         }
+        self.alone: dict[str, Any] = {"UNITS": UNITS, "num_warps": UNITS // 32}
+        self.together: dict[str, Any] = {"UNITS": lanes, "num_warps": lanes // 32}
 
     def start(self, samples: slice, n: int) -> Tensor:
         """(n, n_kept, N), the state that n samples begin with; to be written over."""
@@ -97,6 +104,7 @@ class Walks:
         record: Tensor,
         target: Target | None = None,
         kick: Tensor | None = None,
+        total: Tensor | None = None,
     ) -> None:
         """Moves the state on through a segment.
 
@@ -108,6 +116,7 @@ class Walks:
             record: (B, T, n_watched), written; of no column where nobody is watched.
             target: where spikes are written; None for a readout.
             kick: (k, B, words * 32, N), written; None where it is not wanted.
+            total: (B, words * 32, N), written: the currents with what the neurons themselves bring.
         """
         unit, (n_batch, _, n_out) = self.unit, current.shape
         bits, listing, n_word = unit.rows, None, 0
@@ -118,7 +127,9 @@ class Walks:
             if late:
                 assert listing is not None
                 pool, pool_start = listing.pool[-unit.k :], listing.pool_start
-        forward.move[(n_batch, n_blocks(n_out))](
+        if self.bias is not None:
+            current += self.bias
+        forward.move[(n_batch, self.n_program)](
             current,
             state,
             unit.rows,
@@ -130,6 +141,8 @@ class Walks:
             pool_start,
             self.watch.slot,
             record,
+            unit.rows if self.weight is None else self.weight,
+            current if total is None else total,
             first,
             n_word,
             words,
@@ -143,8 +156,11 @@ class Walks:
             KICKS=kick is not None,
             LATE=late,
             WATCHED=record.shape[2] > 0,
+            RECURRENT=self.weight is not None,
+            TOTALS=total is not None,
             AHEAD=AHEAD[unit.k],
             **self.flags,
+            **self.together,
         )
 
     def trace(
@@ -192,6 +208,7 @@ class Walks:
             WATCHED=record.shape[3] > 0,
             AHEAD=AHEAD[unit.k],
             **self.flags,
+            **self.alone,
         )
 
     def back(
@@ -220,7 +237,7 @@ class Walks:
         unit, (n_batch, _, n_out) = self.unit, delta.shape
         nothing = unit.rows
         coefficient, slope, kick, word, active, start = own or (nothing,) * 6
-        backward.move_back[(n_batch, n_blocks(n_out))](
+        backward.move_back[(n_batch, self.n_program)](
             coefficient,
             slope,
             kick,
@@ -232,6 +249,7 @@ class Walks:
             adjoint if given is None else given,
             self.watch.slot,
             record,
+            unit.rows if self.weight is None else self.weight,
             delta,
             first,
             word.shape[1],
@@ -240,14 +258,21 @@ class Walks:
             n_out,
             self.watch.n,
             len(coefficient),
-            KICKED=own is not None and (unit.kicked or ends),
+            KICKED=own is not None and (self.kicked or ends),
             SQUARED=unit.squared,
             ATTACHED=unit.attached,
             ENDS=ends,
             GIVEN=given is not None,
             WATCHED=record.shape[2] > 0,
+            RECURRENT=self.weight is not None,
             **self.flags,
+            **self.together,
         )
+
+    @property
+    def kicked(self) -> bool:
+        """Whether a spike acts on states."""
+        return self.unit.kicked or self.weight is not None
 
     def numbers(self, coefficient: Tensor, slopes: Tensor, words: Words) -> Tensor:
         """(P, N), what the active entries bring to the gradients of the learned numbers.
@@ -270,8 +295,7 @@ class Walks:
                 n_out,
                 len(coefficient),
                 n_learned,
-                UNITS=UNITS,
-                num_warps=UNITS // 32,
+                **self.alone,
             )
         return number.sum(0)
 
@@ -290,5 +314,9 @@ class Walks:
         kick = unit.part("kick") - unit.part("product") * spike
         if unit.attached:
             kick = kick + torch.einsum("ijn,bjn->bin", change, given[:, :k])
+        kicked = (kick * states).sum(1)
+        if self.weight is not None:  # what the first step got from who fired before
+            reach = unit.part("b") + spike * unit.part("swallowed")
+            kicked = kicked + (reach * states).sum(1) @ self.weight.t()
         back = back + spike * torch.einsum("ijn,bin->bjn", change, states)
-        return torch.cat([back, (kick * states).sum(1, keepdim=True)], 1)
+        return torch.cat([back, kicked[:, None]], 1)
