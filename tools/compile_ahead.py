@@ -37,6 +37,7 @@ from triton.runtime.jit import JITFunction
 import sparsespike as ss
 from sparsespike.backends import Upstream, gpu
 from sparsespike.backends.gpu import plan, pool
+from sparsespike.backends.gpu.dynamics.spiking_layer import TOGETHER
 from sparsespike.backends.gpu.listing import Listing
 from sparsespike.descriptions import Cell, Conv, Dynamics, Linear, SparseLinear, Term
 from sparsespike.neurons.neuron import learned
@@ -155,6 +156,8 @@ def run_all(sizes: tuple[int, int, int, int], dtype: torch.dtype) -> Iterator[No
         gpu.spiking_backward(Upstream(value), [own_term], kept, fired, told, "full", [True])
     yield
     yield from run_forms([readout, *readouts(n_out)], term, plain, fired)
+    if n_out % 16:
+        yield from run_recurrent(spikes, dtype)
     told = Cell(lif.describe())
     for precision in PRECISIONS if dtype == torch.float32 else PRECISIONS[:1]:
         with mock.patch.object(plan, "TRANSIENT", 1):  # several segments
@@ -192,6 +195,26 @@ def run_forms(read: list[ss.Neuron], term: Term, plain: Term, fired: ss.Spikes) 
             told = told._replace(state=state)
         above = Upstream(fired.value, state, record)
         gpu.spiking_backward(above, [plain], kept, fired, told, "full", [True])
+        yield
+
+
+def run_recurrent(spikes: ss.Spikes, dtype: torch.dtype) -> Iterator[None]:
+    """Calls what computes recurrent layers, of as many neurons as fit into one program; yields after each."""
+    n_batch, n_step, n_in = spikes.shape
+    n_out = TOGETHER[dtype]
+    zeros = torch.zeros(n_batch, spikes.words.word.shape[1], n_out, dtype=torch.int32)
+    value = torch.zeros(64, dtype=dtype)
+    own = Words(zeros, torch.tensor([64, 64]), zeros, starts(zeros))
+    fired = ss.Spikes((n_batch, n_step, n_out), own, value, value)
+    term = Term(spikes, Linear(n_in, n_out), (torch.zeros(n_out, n_in, dtype=dtype),))
+    weight = torch.zeros(n_out, n_out, dtype=dtype), torch.zeros(n_out, dtype=dtype)
+    for neuron, ends in neurons_of_the_form(n_out):
+        told = Cell(neuron.describe(True), learned(neuron), Linear(n_out, n_out), weight)
+        told = told._replace(returns_state=ends)
+        with mock.patch.object(plan, "TRANSIENT", 1):
+            _, kept, state, _ = gpu.spiking_forward([term], told, "full", True)
+        above = Upstream(value, state)
+        gpu.spiking_backward(above, [term], kept, fired, told, "full", [True])
         yield
 
 
