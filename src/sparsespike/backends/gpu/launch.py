@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
+import triton
 from torch import Tensor
 
 from sparsespike.backends.gpu.precision import INTERPRETED
@@ -28,3 +29,13 @@ def require_device(device: torch.device) -> None:
         f'backend: expected tensors on a CUDA device for "gpu", found {device}; '
         "TRITON_INTERPRET=1 in the environment runs the kernels on the CPU, slowly"
     )
+
+
+def registers(num_warps: int) -> dict[str, int]:
+    """The option of a launch that lets each thread have all the registers there are for it, on NVIDIA's GPUs.
+
+    Left to itself ptxas takes fewer, to have more programs at a time, and spills where a walk needs more.
+    """
+    if INTERPRETED or triton.runtime.driver.active.get_current_target().backend != "cuda":
+        return {}
+    return {"maxnreg": min(255, 2**16 // (32 * num_warps))}

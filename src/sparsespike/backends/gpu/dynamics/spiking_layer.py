@@ -54,17 +54,16 @@ def spiking_forward(
                 late = n_kicks and unit.told.lag == 0
                 beside = current.new_zeros(shape) if late else current.new_empty(shape)
                 kick = beside[n_learned:] if n_kicks else None
-            # What neurons bring each other is known when they have moved.
-            waits = cell.recurrent is not None and traces is not None
-            total = torch.empty_like(current) if waits else None
-            begun = state.clone() if waits else state
-            if waits:
+            total, begun = None, state
+            if n_learned and cell.recurrent is not None:
+                # What neurons bring each other is known when they have moved.
+                total, begun = torch.empty_like(current), state.clone()
                 walks.move(first, words, current, state, record[samples], target, kick, total)
             if beside is not None and traces is not None:
                 slopes, seen = beside[:n_learned], recorded_slope[samples]
                 driven = current if total is None else total
                 walks.trace(first, words, driven, begun, traces, seen, slope=slopes)
-            if not waits:
+            if total is None:
                 walks.move(first, words, current, state, record[samples], target, kick)
             if listing is not None:
                 listing.take(current, first, words, beside)
@@ -118,8 +117,8 @@ def spiking_backward(
     adjoint = potential.new_zeros((n_batch, unit.n_kept, n_out))
     if grad.state is not None:
         adjoint.copy_(grad.state)
-    resumed = walks.given is not None and unit.told.lag == 0
-    before = walks.given[:, unit.k].contiguous() if resumed else None  # pyright: ignore
+    given = None if unit.told.lag else walks.given
+    sent_before = None if given is None else given[:, unit.k].contiguous()
 
     def walk_of(samples: slice) -> passes.Walk:
         own = Back(
@@ -129,10 +128,10 @@ def spiking_backward(
             *(each[samples] for each in (words.word, words.active, words.start)),
         )
         own_adjoint, own_record = adjoint[samples], record[samples]
-        given = None if before is None else before[samples]
+        before = None if sent_before is None else sent_before[samples]
 
         def walk(first: int, words: int, delta: Tensor) -> None:
-            walks.back(first, words, delta, own_adjoint, own_record, own, given, ends)
+            walks.back(first, words, delta, own_adjoint, own_record, own, before, ends)
 
         return walk
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from sparsespike.backends.gpu.dynamics import backward, forward
 from sparsespike.backends.gpu.dynamics.unit import Unit
 from sparsespike.backends.gpu.firing import Target
+from sparsespike.backends.gpu.launch import registers
 from sparsespike.descriptions import Cell
 from sparsespike.spikes.words import UNITS, Words, n_blocks
 
@@ -78,7 +79,7 @@ class Walks:
             "enable_fp_fusion": False,
         }
         self.alone: dict[str, Any] = {"UNITS": UNITS, "num_warps": UNITS // 32}
-        self.together: dict[str, Any] = {"UNITS": lanes, "num_warps": lanes // 32}
+        self.together = {"UNITS": lanes, "num_warps": lanes // 32, **registers(lanes // 32)}
 
     def start(self, samples: slice, n: int) -> Tensor:
         """(n, n_kept, N), the state that n samples begin with; to be written over."""
