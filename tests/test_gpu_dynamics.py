@@ -254,6 +254,19 @@ def test_recurrent_neurons_of_several_blocks_and_a_last_word_that_is_full():
         assert relative_error(grads[1][name], expected) < 1e-11, name
 
 
+def test_no_sample_has_no_spikes_and_no_gradient():
+    for made in (Made("LIF zero", lag=0, recurrent=True), Made("CuBaReadout")):
+        layer = made.layer().to(device_of("gpu"))
+        words = stored_for(ss.Spikes.from_dense(inputs()[0]), "gpu")[:0]
+        out, state = layer(words, return_state=True)
+        assert out.shape == (0, T, N)
+        total = out.value.sum() if isinstance(out, ss.Spikes) else out.sum()
+        (total + state.value.sum()).backward()
+        for name, parameter in layer.named_parameters():
+            assert parameter.grad is not None, name
+            assert not parameter.grad.any(), name
+
+
 def refused() -> list[tuple[ss.Layer, str]]:
     lif = ss.LIF(10.0, 1.0)
     sparse = ss.SparseLinear.random(N, N, fan_in=2, seed=0)
