@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 import triton
@@ -36,6 +37,9 @@ def registers(num_warps: int) -> dict[str, int]:
 
     Left to itself ptxas takes fewer, to have more programs at a time, and spills where a walk needs more.
     """
-    if INTERPRETED or triton.runtime.driver.active.get_current_target().backend != "cuda":
+    if INTERPRETED:
+        return {}
+    target: Any = triton.runtime.driver.active.get_current_target()
+    if target.backend != "cuda":
         return {}
     return {"maxnreg": min(255, 2**16 // (32 * num_warps))}
