@@ -204,7 +204,7 @@ def _drawn_losses(materials: list[Material], records: Records) -> Drawing:
                         label="" if i else label, marker="o" if len(line) < 5 else "",
                     )  # fmt: skip
             ax.set(title=material.title, xlabel="epoch", ylim=(0, None))
-            ax.xaxis.get_major_locator().set_params(integer=True)
+            ax.locator_params(axis="x", integer=True)
         axes[0].set_ylabel("training loss (nats)")
         legend_above(figure, axes[0])
     return Drawing(
