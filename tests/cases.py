@@ -35,6 +35,8 @@ SURROGATES = (
     ss.ATan(2.0),
     ss.Sigmoid(4.0),
     ss.Gaussian(0.5),
+    ss.Exponential(4.0, scale=0.5),
+    ss.Circle(0.5),
 )
 
 

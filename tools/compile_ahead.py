@@ -125,7 +125,7 @@ def run_all(sizes: tuple[int, int, int, int], dtype: torch.dtype) -> Iterator[No
         *(lif.changed(reset=reset, surrogate=ss.ATan()) for reset in ("zero", "none")),
         *(lif.changed(reset=reset, detach_reset=False) for reset in ("subtract", "zero")),
         *(lif.changed(surrogate=s) for s in (ss.Triangle(), ss.Boxcar(), ss.Sigmoid())),
-        lif.changed(surrogate=ss.Gaussian()),
+        *(lif.changed(surrogate=s) for s in (ss.Gaussian(), ss.Exponential(), ss.Circle())),
     ):
         told = Cell(neuron.describe())
         for recorded in (True, False):

@@ -39,8 +39,11 @@ if TYPE_CHECKING:
     from sparsespike.neurons.surrogates import (
         ATan,
         Boxcar,
+        Circle,
+        Exponential,
         FastSigmoid,
         Gaussian,
+        QPseudoSpike,
         Sigmoid,
         Surrogate,
         Triangle,
@@ -58,6 +61,7 @@ __all__ = [
     "Alpha",
     "AvgPool2d",
     "Boxcar",
+    "Circle",
     "Conv1d",
     "Conv2d",
     "CuBaLIF",
@@ -66,6 +70,7 @@ __all__ = [
     "Delay",
     "DoubleExponential",
     "Dropout",
+    "Exponential",
     "FastSigmoid",
     "Flatten",
     "Gamma",
@@ -77,6 +82,7 @@ __all__ = [
     "Network",
     "Neuron",
     "Normal",
+    "QPseudoSpike",
     "Readout",
     "ResonateFire",
     "Sigmoid",
@@ -123,7 +129,10 @@ _HOMES = {
     **dict.fromkeys(("Stream", "stream"), "streaming"),
     "Readout": "neurons.readout",
     **dict.fromkeys(
-        ("ATan", "Boxcar", "FastSigmoid", "Gaussian", "Sigmoid", "Surrogate", "Triangle"),
+        (
+            *("ATan", "Boxcar", "Circle", "Exponential", "FastSigmoid", "Gaussian", "QPseudoSpike"),
+            *("Sigmoid", "Surrogate", "Triangle"),
+        ),
         "neurons.surrogates",
     ),
 }

@@ -12,6 +12,8 @@ from sparsespike.descriptions.matrices import Form, Matrices
 from sparsespike.descriptions.neurons import (
     ATAN,
     BOXCAR,
+    CIRCLE,
+    EXPONENTIAL,
     FAST_SIGMOID,
     GAUSSIAN,
     LIF,
@@ -31,6 +33,8 @@ from sparsespike.descriptions.terms import Connection, Precision, Term, plain_of
 __all__ = [
     "ATAN",
     "BOXCAR",
+    "CIRCLE",
+    "EXPONENTIAL",
     "FAST_SIGMOID",
     "GAUSSIAN",
     "LIF",

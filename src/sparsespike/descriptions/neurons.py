@@ -14,7 +14,7 @@ from sparsespike.descriptions.terms import Connection
 
 Reset = Literal["subtract", "zero", "clear", "none"]
 
-FAST_SIGMOID, TRIANGLE, BOXCAR, ATAN, SIGMOID, GAUSSIAN = range(6)
+FAST_SIGMOID, TRIANGLE, BOXCAR, ATAN, SIGMOID, GAUSSIAN, EXPONENTIAL, CIRCLE = range(8)
 
 
 class Shape(NamedTuple):

@@ -4,12 +4,15 @@ A surrogate replaces the derivative of the step in eq. 4. The sparse gradient us
 band |V - V_th| < B_th (eq. 8), so what matters beside its shape is how much of its mass lies there:
 `kept(b_th)` tells the share, `half_width(share)` inverts it. A slope-100 fast sigmoid keeps 95 % within
 0.2; ATan(2) and Sigmoid(4), the defaults elsewhere, keep 36 % and 38 %.
+
+Every surrogate has a `scale` as well, by keyword: what its formula is multiplied by, a finite number > 0,
+1 unless given. Other libraries differ from these formulas by such a factor; no band changes with it.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -17,6 +20,8 @@ from torch import Tensor
 from sparsespike.descriptions import (
     ATAN,
     BOXCAR,
+    CIRCLE,
+    EXPONENTIAL,
     FAST_SIGMOID,
     GAUSSIAN,
     SIGMOID,
@@ -69,13 +74,14 @@ class Surrogate:
             raise ValueError(f"kept: no finite band keeps {kept} of {self}")
         return high
 
-    def _check_positive(self, name: str) -> None:
-        found = number(f"{type(self).__name__}.{name}", getattr(self, name))
-        if not (math.isfinite(found) and found > 0):
-            raise ValueError(
-                f"{type(self).__name__}.{name}: expected a finite number > 0, found {found}"
-            )
-        object.__setattr__(self, name, found)
+    def _check_positive(self, *names: str) -> None:
+        for name in names:
+            found = number(f"{type(self).__name__}.{name}", getattr(self, name))
+            if not (math.isfinite(found) and found > 0):
+                raise ValueError(
+                    f"{type(self).__name__}.{name}: expected a finite number > 0, found {found}"
+                )
+            object.__setattr__(self, name, found)
 
 
 @dataclass(frozen=True)
@@ -87,18 +93,19 @@ class FastSigmoid(Surrogate):
     """
 
     beta: float = 100.0
+    scale: float = field(default=1.0, kw_only=True)
 
     def __post_init__(self) -> None:
-        self._check_positive("beta")
+        self._check_positive("beta", "scale")
 
     def slope(self, distance: Tensor) -> Tensor:
         """g at `distance` = V - V_th."""
         root = distance.abs().mul_(self.beta).add_(1.0)
-        return root.mul_(root).reciprocal_()
+        return root.mul_(root).reciprocal_().mul_(self.scale)
 
     def shape(self) -> Shape:
         """What kernels are told."""
-        return Shape(FAST_SIGMOID, 1 / self.beta, 1.0)
+        return Shape(FAST_SIGMOID, 1 / self.beta, self.scale)
 
     def kept(self, b_th: float) -> float:
         """beta b / (beta b + 1)."""
@@ -114,17 +121,18 @@ class Triangle(Surrogate):
     """
 
     width: float = 1.0
+    scale: float = field(default=1.0, kw_only=True)
 
     def __post_init__(self) -> None:
-        self._check_positive("width")
+        self._check_positive("width", "scale")
 
     def slope(self, distance: Tensor) -> Tensor:
         """g at `distance` = V - V_th."""
-        return distance.abs().mul_(-1.0 / self.width).add_(1.0).clamp_(min=0.0)
+        return distance.abs().mul_(-1.0 / self.width).add_(1.0).clamp_(min=0.0).mul_(self.scale)
 
     def shape(self) -> Shape:
         """What kernels are told."""
-        return Shape(TRIANGLE, self.width, 1.0)
+        return Shape(TRIANGLE, self.width, self.scale)
 
     def kept(self, b_th: float) -> float:
         """1 - (1 - b / width)^2 inside the foot."""
@@ -140,17 +148,19 @@ class Boxcar(Surrogate):
     """
 
     width: float = 0.5
+    scale: float = field(default=1.0, kw_only=True)
 
     def __post_init__(self) -> None:
-        self._check_positive("width")
+        self._check_positive("width", "scale")
 
     def slope(self, distance: Tensor) -> Tensor:
         """g at `distance` = V - V_th."""
-        return (distance.abs() < self.width).to(distance.dtype).mul_(0.5 / self.width)
+        inside = (distance.abs() < self.width).to(distance.dtype)
+        return inside.mul_(self.scale * 0.5 / self.width)
 
     def shape(self) -> Shape:
         """What kernels are told."""
-        return Shape(BOXCAR, self.width, 0.5 / self.width)
+        return Shape(BOXCAR, self.width, self.scale * 0.5 / self.width)
 
     def kept(self, b_th: float) -> float:
         """b / width inside the box."""
@@ -166,18 +176,19 @@ class ATan(Surrogate):
     """
 
     alpha: float = 2.0
+    scale: float = field(default=1.0, kw_only=True)
 
     def __post_init__(self) -> None:
-        self._check_positive("alpha")
+        self._check_positive("alpha", "scale")
 
     def slope(self, distance: Tensor) -> Tensor:
         """g at `distance` = V - V_th."""
         scaled = distance * (math.pi / 2 * self.alpha)
-        return scaled.mul_(scaled).add_(1.0).reciprocal_().mul_(self.alpha / 2)
+        return scaled.mul_(scaled).add_(1.0).reciprocal_().mul_(self.scale * self.alpha / 2)
 
     def shape(self) -> Shape:
         """What kernels are told."""
-        return Shape(ATAN, 2 / (math.pi * self.alpha), self.alpha / 2)
+        return Shape(ATAN, 2 / (math.pi * self.alpha), self.scale * self.alpha / 2)
 
     def kept(self, b_th: float) -> float:
         """(2 / pi) arctan(pi / 2 * alpha b)."""
@@ -193,19 +204,20 @@ class Sigmoid(Surrogate):
     """
 
     alpha: float = 4.0
+    scale: float = field(default=1.0, kw_only=True)
 
     def __post_init__(self) -> None:
-        self._check_positive("alpha")
+        self._check_positive("alpha", "scale")
 
     def slope(self, distance: Tensor) -> Tensor:
         """g at `distance` = V - V_th."""
         steep = distance * self.alpha
         # s (1 - s) would cancel far above threshold.
-        return torch.sigmoid(steep) * torch.sigmoid(-steep) * self.alpha
+        return torch.sigmoid(steep) * torch.sigmoid(-steep) * (self.scale * self.alpha)
 
     def shape(self) -> Shape:
         """What kernels are told."""
-        return Shape(SIGMOID, 1 / self.alpha, self.alpha)
+        return Shape(SIGMOID, 1 / self.alpha, self.scale * self.alpha)
 
     def kept(self, b_th: float) -> float:
         """tanh(alpha b / 2)."""
@@ -221,25 +233,131 @@ class Gaussian(Surrogate):
     """
 
     sigma: float = 0.5
+    scale: float = field(default=1.0, kw_only=True)
 
     def __post_init__(self) -> None:
-        self._check_positive("sigma")
+        self._check_positive("sigma", "scale")
 
     def slope(self, distance: Tensor) -> Tensor:
         """g at `distance` = V - V_th."""
         density = torch.exp((distance / self.sigma).square_().mul_(-0.5))
-        return density.mul_(1.0 / (self.sigma * math.sqrt(2 * math.pi)))
+        return density.mul_(self._peak())
 
     def shape(self) -> Shape:
         """What kernels are told."""
-        return Shape(GAUSSIAN, self.sigma, 1 / (self.sigma * math.sqrt(2 * math.pi)))
+        return Shape(GAUSSIAN, self.sigma, self._peak())
 
     def kept(self, b_th: float) -> float:
         """erf(b / (sigma sqrt 2))."""
         return math.erf(b_th / (self.sigma * math.sqrt(2)))
 
+    def _peak(self) -> float:
+        return self.scale / (self.sigma * math.sqrt(2 * math.pi))
 
-SURROGATES = (FastSigmoid, Triangle, Boxcar, ATan, Sigmoid, Gaussian)
+
+@dataclass(frozen=True)
+class Exponential(Surrogate):
+    """g(V) = (alpha / 2) exp(-alpha |V - V_th|): the density of a spike's escape over the threshold.
+
+    Shrestha & Orchard, SLAYER, NeurIPS 2018, section 3.3; SpikingJelly's `PiecewiseExp`.
+
+    Attributes:
+        alpha: steepness, 1 / unit of potential, > 0.
+    """
+
+    alpha: float = 1.0
+    scale: float = field(default=1.0, kw_only=True)
+
+    def __post_init__(self) -> None:
+        self._check_positive("alpha", "scale")
+
+    def slope(self, distance: Tensor) -> Tensor:
+        """g at `distance` = V - V_th."""
+        return distance.abs().mul_(-self.alpha).exp_().mul_(self.scale * self.alpha / 2)
+
+    def shape(self) -> Shape:
+        """What kernels are told."""
+        return Shape(EXPONENTIAL, 1 / self.alpha, self.scale * self.alpha / 2)
+
+    def kept(self, b_th: float) -> float:
+        """1 - exp(-alpha b)."""
+        return -math.expm1(-self.alpha * b_th)
+
+
+@dataclass(frozen=True)
+class Circle(Surrogate):
+    """g(V) = 1 / (1 + ((V - V_th) / alpha)^2)^1.5, the derivative of alpha x / sqrt(alpha^2 + x^2).
+
+    Norse's "circ" (Pehle & Pedersen, Norse, 2021, doi:10.5281/zenodo.4422025).
+
+    Attributes:
+        alpha: width, unit of potential, > 0.
+    """
+
+    alpha: float = 1.0
+    scale: float = field(default=1.0, kw_only=True)
+
+    def __post_init__(self) -> None:
+        self._check_positive("alpha", "scale")
+
+    def slope(self, distance: Tensor) -> Tensor:
+        """g at `distance` = V - V_th."""
+        scaled = distance / self.alpha
+        root = scaled.mul_(scaled).add_(1.0).rsqrt_()
+        return (root * root).mul_(root).mul_(self.scale)
+
+    def shape(self) -> Shape:
+        """What kernels are told."""
+        return Shape(CIRCLE, self.alpha, self.scale)
+
+    def kept(self, b_th: float) -> float:
+        """b / sqrt(alpha^2 + b^2)."""
+        return 1.0 if math.isinf(b_th) else b_th / math.hypot(self.alpha, b_th)
+
+
+@dataclass(frozen=True)
+class QPseudoSpike(Surrogate):
+    """g(V) = (1 + 2 |V - V_th| / (q - 1))^-q: a tail whose weight is chosen; q = 2 is `FastSigmoid(2)`.
+
+    Herranz-Celotti & Rouat, Stabilizing Spiking Neuron Training, arXiv:2202.00282, 2022. Fast backends take
+    g from here, at the active entries; for q = 2 they have a kernel.
+
+    Attributes:
+        q: power of the tail, > 1.
+    """
+
+    q: float = 1.5
+    scale: float = field(default=1.0, kw_only=True)
+
+    def __post_init__(self) -> None:
+        self._check_positive("q", "scale")
+        if not self.q > 1:
+            raise ValueError(f"QPseudoSpike.q: expected a number > 1, found {self.q}")
+
+    def slope(self, distance: Tensor) -> Tensor:
+        """g at `distance` = V - V_th."""
+        return distance.abs().mul_(2 / (self.q - 1)).add_(1.0).pow_(-self.q).mul_(self.scale)
+
+    def shape(self) -> Shape | None:
+        """What kernels are told."""
+        return Shape(FAST_SIGMOID, 0.5, self.scale) if self.q == 2 else None
+
+    def kept(self, b_th: float) -> float:
+        """1 - (1 + 2 b / (q - 1))^(1 - q)."""
+        return 1.0 - (1.0 + 2 * b_th / (self.q - 1)) ** (1 - self.q)
+
+
+SURROGATES = (
+    FastSigmoid,
+    Triangle,
+    Boxcar,
+    ATan,
+    Sigmoid,
+    Gaussian,
+    Exponential,
+    Circle,
+    QPseudoSpike,
+)
 
 
 def shape_of(surrogate: object) -> Shape | None:

@@ -15,6 +15,8 @@ from sparsespike.compiling.compiled import compiled
 from sparsespike.descriptions import (
     ATAN,
     BOXCAR,
+    CIRCLE,
+    EXPONENTIAL,
     FAST_SIGMOID,
     GAUSSIAN,
     LIF,
@@ -98,6 +100,15 @@ def coefficients(kind, scale, peak, v_th, potential, grad, slope, coefficient, s
         for k in range(begin, end):
             x = (potential[k] - v_th) / scale
             _put(peak * math.exp(-half * x * x), slope, coefficient, grad, k)
+    elif kind == EXPONENTIAL:
+        for k in range(begin, end):
+            g = peak * math.exp(-abs(potential[k] - v_th) / scale)
+            _put(g, slope, coefficient, grad, k)
+    elif kind == CIRCLE:
+        for k in range(begin, end):
+            x = (potential[k] - v_th) / scale
+            root = one / math.sqrt(one + x * x)
+            _put(peak * root * root * root, slope, coefficient, grad, k)
 
 
 @njit

@@ -19,6 +19,8 @@ TRIANGLE = tl.constexpr(descriptions.TRIANGLE)
 BOXCAR = tl.constexpr(descriptions.BOXCAR)
 ATAN = tl.constexpr(descriptions.ATAN)
 SIGMOID = tl.constexpr(descriptions.SIGMOID)
+EXPONENTIAL = tl.constexpr(descriptions.EXPONENTIAL)
+CIRCLE = tl.constexpr(descriptions.CIRCLE)
 
 
 def coefficients(
@@ -90,6 +92,11 @@ def scale_by_slope(
     elif KIND == SIGMOID:
         tail = tl.exp(-x)
         g = peak * tail / ((1.0 + tail) * (1.0 + tail))
+    elif KIND == EXPONENTIAL:
+        g = peak * tl.exp(-x)
+    elif KIND == CIRCLE:
+        root = 1.0 / tl.sqrt(1.0 + x * x)
+        g = peak * root * root * root
     else:
         g = peak * tl.exp(-0.5 * x * x)
     if NEED_SLOPE:
