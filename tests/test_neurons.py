@@ -150,3 +150,50 @@ def test_equal_neurons_have_equal_descriptions_and_changed_ones_another():
     neuron.v_th = 2.0
     assert neuron.describe() != told
     assert told == EXACT_LIF.describe()
+
+
+def test_leaks_are_given_as_time_constants_or_as_factors():
+    dt, fast, slow = 1e-3, 5e-3, 20e-3
+    of_fast, of_slow = math.exp(-dt / fast), math.exp(-dt / slow)
+    pairs = [
+        (ss.CuBaLIF(slow, fast, dt), ss.CuBaLIF(alpha_mem=of_slow, alpha_syn=of_fast)),
+        (ss.CuBaReadout(slow, fast, dt), ss.CuBaReadout(alpha_mem=of_slow, alpha_syn=of_fast)),
+        (ss.Readout(slow, dt), ss.Readout(alpha=of_slow)),
+        (ss.Readout(slow, dt), ss.Readout(alpha=of_slow, gain=1 - of_slow)),
+        (
+            ss.CuBaReadout(slow, fast, dt),
+            ss.CuBaReadout(slow, alpha_syn=of_fast, dt=dt, gain=(1 - of_slow) * (1 - of_fast)),
+        ),
+    ]
+    spikes = ss.Spikes.from_dense((torch.rand(2, 30, 5) < 0.3).double())
+    connection = ss.Linear(5, 4, dtype=torch.float64)
+    for by_time, by_factor in pairs:
+        with ss.use_backend("dense"):
+            one, other = (neuron(connection(spikes)) for neuron in (by_time, by_factor))
+        one, other = (y.to_dense() if isinstance(y, ss.Spikes) else y for y in (one, other))
+        assert one.any()
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-14)
+        assert by_factor.changed().settings() == by_factor.settings()
+    learned = ss.CuBaLIF(alpha_mem=0.9, alpha_syn=0.5, learn=("alpha_mem",), v_init=0.5)
+    assert learned.alpha_mem.requires_grad
+    assert learned.initial(torch.zeros(1, 2, dtype=torch.float64))[0].tolist() == [[0.5, 0.5]]
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: ss.CuBaLIF(tau_syn=1.0, dt=1.0), "tau_mem: expected it, or alpha_mem .* neither"),
+        (lambda: ss.CuBaLIF(1.0, 1.0, 1.0, alpha_syn=0.5), "tau_syn: expected it, .* found both"),
+        (lambda: ss.CuBaLIF(1.0, alpha_syn=0.5), "dt: expected a time step beside tau_mem"),
+        (lambda: ss.CuBaReadout(alpha_mem=1.5, alpha_syn=0.5), r"alpha_mem: expected .* found 1.5"),
+        (lambda: ss.Readout(1.0, alpha=0.5), "tau_mem: expected it, or alpha .* found both"),
+        (lambda: ss.Readout(1.0), "dt: expected a time step"),
+        (
+            lambda: ss.CuBaLIF(alpha_mem=0.5, alpha_syn=0.5, learn=("tau_mem",)),
+            "learn: expected numbers that were given, found 'tau_mem'",
+        ),
+    ],
+)
+def test_leaks_given_wrongly_are_named(make, said):
+    with pytest.raises(ValueError, match=said):
+        make()

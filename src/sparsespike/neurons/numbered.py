@@ -126,6 +126,8 @@ class Numbered(Module):
             if name not in self.numbers:
                 expected = ", ".join(self.numbers)
                 raise ValueError(f"learn: expected names of {expected}, found {name!r}")
+            if not hasattr(self, name):
+                raise ValueError(f"learn: expected numbers that were given, found {name!r}")
             value = getattr(self, name)
             if isinstance(value, Distribution):
                 self._to_learn = (*self._to_learn, name)

@@ -97,6 +97,35 @@ def leak_of(tau: Number, dt: float) -> Number:
     return torch.exp(torch.as_tensor(-dt / within(tau, SHORTEST * dt)))
 
 
+def leak_given(neuron: Any, tau_name: str, tau: Any, alpha_name: str, alpha: Any) -> None:
+    """Sets one of a neuron's two ways to tell a leak: a time constant, or the factor of one step.
+
+    Raises:
+        ValueError: if neither was given, or both.
+    """
+    if (tau is None) == (alpha is None):
+        found = "neither" if tau is None else "both"
+        raise ValueError(f"{tau_name}: expected it, or {alpha_name} in its place, found {found}")
+    setattr(neuron, *((tau_name, tau) if alpha is None else (alpha_name, alpha)))
+
+
+def leak_taken(neuron: Any, tau_name: str, alpha_name: str) -> Number:
+    """The factor of one step of a leak that was given in one of two ways."""
+    if hasattr(neuron, alpha_name):
+        return within(getattr(neuron, alpha_name), 0.0, 1.0)
+    return leak_of(getattr(neuron, tau_name), number("dt", neuron.dt))
+
+
+def check_leak(neuron: Any, tau_name: str, alpha_name: str) -> None:
+    """Raises a ValueError unless a leak that was given in one of two ways is in its range."""
+    if hasattr(neuron, alpha_name):
+        check_share(alpha_name, getattr(neuron, alpha_name), "a leak factor")
+    elif not hasattr(neuron, "dt"):
+        raise ValueError(f"dt: expected a time step beside {tau_name}, found none")
+    else:
+        check_tau(tau_name, getattr(neuron, tau_name), number("dt", neuron.dt))
+
+
 def check_each(name: str, value: Number, expected: str, right: Callable[[Tensor], Tensor]) -> None:
     """Raises a ValueError unless `right` says of each number that it is."""
     found = torch.as_tensor(value).detach().double()

@@ -17,7 +17,17 @@ from sparsespike.neurons import initial
 from sparsespike.neurons.checks import check_form
 from sparsespike.neurons.distributions import Distribution
 from sparsespike.neurons.neuron import Neuron, equations_of, overrides
-from sparsespike.neurons.numbers import Given, check_tau, leak, leak_of, number
+from sparsespike.neurons.numbers import (
+    Given,
+    check_finite,
+    check_share,
+    check_tau,
+    leak,
+    leak_given,
+    leak_of,
+    number,
+    within,
+)
 
 
 class Readout(Neuron):
@@ -30,34 +40,56 @@ class Readout(Neuron):
     Args and attributes:
         tau_mem: time constant, seconds, > 0.
         dt: time step, seconds, > 0.
+        alpha: leak factor of one step, in [0, 1], in place of `tau_mem` and `dt`.
+        gain: takes the place of 1 - alpha, for another scale of y; None for that.
         lag: 1: the input of step t acts on y[t+1] (the paper's); 0: on y[t].
-        learn: ("tau_mem",) if it is learned.
+        learn: of "tau_mem" or "alpha", "gain", as far as they were given.
 
     Raises:
         ValueError: naming the argument, what was expected and what was found.
     """
 
-    numbers = ("tau_mem",)
+    numbers = ("tau_mem", "alpha", "gain")
     spiking = False
 
     if TYPE_CHECKING:  # from where `nn.Module` keeps it: an attribute, a buffer or a parameter
         tau_mem: Any
+        alpha: Any
+        gain: Any
 
     def __init__(
-        self, tau_mem: Given, dt: float, *, lag: int = 1, learn: Sequence[str] = ()
+        self,
+        tau_mem: Given | None = None,
+        dt: float | None = None,
+        *,
+        alpha: Given | None = None,
+        gain: Given | None = None,
+        lag: int = 1,
+        learn: Sequence[str] = (),
     ) -> None:
-        self.tau_mem, self.dt, self.lag = tau_mem, number("dt", dt), lag
+        leak_given(self, "tau_mem", tau_mem, "alpha", alpha)
+        if dt is not None:
+            self.dt = number("dt", dt)
+        if gain is not None:
+            self.gain = gain
+        self.lag = lag
         self.begin(learn)
 
-    @property
-    def alpha(self) -> Any:
-        """Leak factor of one step, exp(-dt / tau_mem), in [0, 1)."""
-        return leak_of(self.tau_mem, number("dt", self.dt))
+    def __getattr__(self, name: str) -> Any:
+        if name == "alpha" and not self._has("alpha"):
+            return leak_of(self.tau_mem, number("dt", self.dt))
+        return super().__getattr__(name)
+
+    def settings(self) -> dict[str, Any]:
+        """See `Neuron.settings`; alpha, or tau_mem and dt, from which it follows."""
+        other = ("tau_mem", "dt") if self._has("alpha") else ("alpha",)
+        return {name: value for name, value in super().settings().items() if name not in other}
 
     def matrices(self) -> Matrices:
         """See `Neuron.matrices`."""
-        alpha = self.alpha
-        return Matrices([[alpha]], [1.0 - alpha], [1.0], 0.0)
+        alpha = within(self.alpha, 0.0, 1.0) if self._has("alpha") else self.alpha
+        gain = self.gain if self._has("gain") else 1.0 - alpha
+        return Matrices([[alpha]], [gain], [1.0], 0.0)
 
     def initial(self, like: Tensor) -> Any:
         """State at step 0, y: zero, the shape of `like`."""
@@ -72,8 +104,8 @@ class Readout(Neuron):
     ) -> float | None:
         """See `Neuron.weight_std`; `initial.readout_spread` has the formula."""
         alpha = float(torch.as_tensor(self.alpha).detach().double().mean())
-        if alpha == 1:
-            return None  # a leak below rounding: the potential stays zero
+        if alpha == 1 or self._has("gain"):
+            return super().weight_std(n_in, rate, share=share)
         return initial.readout_spread(
             alpha, n_in, initial.RATE if rate is None else rate, share=share
         )
@@ -92,7 +124,12 @@ class Readout(Neuron):
             type(self).matrices is Readout.matrices
             and not (self._parameters or self._buffers or each)
             and self.lag == 1
+            and not (self._has("alpha") or self._has("gain"))
         )
+
+    def _has(self, name: str) -> bool:
+        """Whether this number was given."""
+        return name in self.__dict__ or name in self._parameters or name in self._buffers
 
     def _equations(self, like: Tensor) -> Any:
         """The equations for as many neurons as the last axis of `like` has."""
@@ -102,6 +139,14 @@ class Readout(Neuron):
 
     def check(self) -> None:
         """See `Neuron.check`."""
+        if self._has("gain"):
+            check_finite("gain", self.gain)
+        if self._has("alpha"):
+            check_share("alpha", self.alpha, "a leak factor")
+            check_form(self)
+            return
+        if not hasattr(self, "dt"):
+            raise ValueError("dt: expected a time step beside tau_mem, found none")
         check_tau("tau_mem", self.tau_mem, number("dt", self.dt))
         if not isinstance(self.tau_mem, Tensor) and math.isinf(self.tau_mem):
             raise ValueError("tau_mem: expected a finite time constant for Readout, found inf")

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from sparsespike.descriptions import Matrices
 from sparsespike.neurons.checks import check_form
 from sparsespike.neurons.neuron import Neuron
-from sparsespike.neurons.numbers import Given, check_each, check_finite, check_tau, leak_of, number
+from sparsespike.neurons.numbers import (
+    Given,
+    check_each,
+    check_finite,
+    check_leak,
+    check_tau,
+    leak_given,
+    leak_of,
+    leak_taken,
+    number,
+)
 
 
 class SumReadout(Neuron):
@@ -54,43 +64,61 @@ class CuBaReadout(Neuron):
         tau_mem: time constant of y, seconds, > 0.
         tau_syn: time constant of J, seconds, > 0.
         dt: time step, seconds, > 0.
+        alpha_mem: leak factor of one step of y, in [0, 1], in place of `tau_mem`.
+        alpha_syn: the same of J, in place of `tau_syn`.
+        gain: takes the place of (1 - alpha_syn) (1 - alpha_mem), for another scale of y; None for these.
         lag: 1: the input of step t acts on y[t+1]; 0: on y[t].
-        learn: of "tau_mem", "tau_syn".
+        learn: of "tau_mem" or "alpha_mem", "tau_syn" or "alpha_syn", "gain", as far as they were given.
     """
 
-    numbers = ("tau_mem", "tau_syn")
+    numbers = ("tau_mem", "tau_syn", "alpha_mem", "alpha_syn", "gain")
     spiking = False
 
     if TYPE_CHECKING:  # from where `nn.Module` keeps it: an attribute, a buffer or a parameter
         tau_mem: Any
         tau_syn: Any
+        alpha_mem: Any
+        alpha_syn: Any
+        gain: Any
 
     def __init__(
         self,
-        tau_mem: Given,
-        tau_syn: Given,
-        dt: float,
+        tau_mem: Given | None = None,
+        tau_syn: Given | None = None,
+        dt: float | None = None,
         *,
+        alpha_mem: Given | None = None,
+        alpha_syn: Given | None = None,
+        gain: Given | None = None,
         lag: int = 1,
         learn: Sequence[str] = (),
     ) -> None:
-        self.tau_mem, self.tau_syn, self.dt, self.lag = tau_mem, tau_syn, number("dt", dt), lag
+        leak_given(self, "tau_mem", tau_mem, "alpha_mem", alpha_mem)
+        leak_given(self, "tau_syn", tau_syn, "alpha_syn", alpha_syn)
+        if dt is not None:
+            self.dt = number("dt", dt)
+        if gain is not None:
+            self.gain = gain
+        self.lag = lag
         self.begin(learn)
 
     def check(self) -> None:
         """See `Neuron.check`."""
-        check_tau("tau_mem", self.tau_mem, self.dt)
-        check_tau("tau_syn", self.tau_syn, self.dt)
+        check_leak(self, "tau_mem", "alpha_mem")
+        check_leak(self, "tau_syn", "alpha_syn")
+        if hasattr(self, "gain"):
+            check_finite("gain", self.gain)
         check_form(self)
 
     def matrices(self) -> Matrices:
         """See `Neuron.matrices`."""
-        leak, fade = leak_of(self.tau_mem, self.dt), leak_of(self.tau_syn, self.dt)
+        leak = leak_taken(self, "tau_mem", "alpha_mem")
+        fade = leak_taken(self, "tau_syn", "alpha_syn")
+        into, brought = 1.0 - leak, 1.0 - fade
+        if hasattr(self, "gain"):
+            into, brought = self.gain, 1.0
         return Matrices(
-            [[leak, (1.0 - leak) * fade], [0.0, fade]],
-            [(1.0 - leak) * (1.0 - fade), 1.0 - fade],
-            [1.0, 0.0],
-            0.0,
+            [[leak, into * fade], [0.0, fade]], [into * brought, brought], [1.0, 0.0], 0.0
         )
 
 
