@@ -253,3 +253,21 @@ def test_neurons_to_record_are_checked(record, message):
         layer.neuron(current, record=record)
     with pytest.raises(ValueError, match="record: expected neurons that spike"):
         ss.Readout(10.0, 1.0)(current, record=[0])
+
+
+@pytest.mark.parametrize("reset", ["subtract", "zero"])
+def test_an_endless_band_with_a_differentiated_reset_is_the_oracles(reset):
+    """Its floor is -inf, and -inf less itself is no zero."""
+    lif = ss.LIF(alpha=0.6, reset=reset, detach_reset=False, b_th=float("inf"), lag=0)
+    found = {}
+    for backend in ("dense", "cpu"):
+        layer = ss.Layer(ss.Linear(N_IN, N, dtype=F64), lif)
+        with torch.no_grad():
+            layer.connection.weight.copy_(drawn(N, N_IN, seed=1, scale=0.5))
+        with ss.use_backend(backend):
+            spikes = layer(ss.Spikes.from_dense(inputs()[0]))
+            assert spikes.n_active == B * T * N
+            assert spikes.n_spikes
+            (spikes.to_dense() * drawn(B, T, N, seed=3)).sum().backward()
+        found[backend] = {"weight": layer.connection.weight.grad}
+    assert_close(found["cpu"], found["dense"], 1e-11)
