@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from sparsespike.backends import check_name, use_backend
 from sparsespike.connections.connection import Connection
 from sparsespike.connections.current import Current
+from sparsespike.connections.looped import looped
 from sparsespike.connections.relay import Relay
 from sparsespike.neurons.neuron import Neuron
 from sparsespike.neurons.silence import warn_of_few_steps
 from sparsespike.neurons.state import State, States
 from sparsespike.ops.module import Module
 from sparsespike.ops.uncompiled import uncompiled
-from sparsespike.spikes.lists import Lists
 from sparsespike.spikes.spikes import Spikes
 
 
@@ -113,7 +113,9 @@ class Layer(Module):
             current: Any = sum(currents[1:], start=currents[0])
             if self.recurrent is None:
                 return self.neuron(current, state, return_state)
-            return self.neuron(current, state, return_state, recurrent=self._back_again(current))
+            return self.neuron(
+                current, state, return_state, recurrent=looped(self.recurrent, current)
+            )
 
     @property
     def gives_tensor(self) -> bool:
@@ -134,20 +136,6 @@ class Layer(Module):
     def extra_repr(self) -> str:
         """The backend, if it was chosen, as shown by `print`."""
         return "" if self.backend is None else f"backend={self.backend!r}"
-
-    def _back_again(self, current: Current) -> tuple[Any, tuple[Tensor, ...]]:
-        """The recurrent connection as it is now; it is called, so that hooks on it run."""
-        n_unit = current.shape[2]
-        nothing = Lists(torch.empty(0, dtype=torch.int32), torch.zeros(2, dtype=torch.int64))
-        none = Spikes((1, 1, n_unit), nothing, unit_shape=current.unit_shape).to(current.dtype)
-        found = self.recurrent(none.to(current.device))
-        if not isinstance(found, Current) or len(found.terms) != 1:
-            raise ValueError(
-                f"recurrent: expected a Current of one connection, found {type(found).__name__}"
-                + (f" of {len(found.terms)}" if isinstance(found, Current) else "")
-            )
-        (term,) = found.terms
-        return term.connection, term.parameter
 
     def _parts(self) -> list[nn.Module]:
         return list(self.connection) if self._several() else [self.connection]
