@@ -13,7 +13,7 @@ train: $(VENV)/.ready
 # Two workers, each with an OpenMP team of two: threads that wait must not spin on cores that the other needs.
 test ahead sweep: export OMP_WAIT_POLICY = passive
 
-test: $(VENV)/.ready-dev check
+test: $(VENV)/.ready-peers check
 	$(BIN)/pytest -n 2 --ignore tests/test_gpu_compile.py
 
 # Every Triton kernel compiled for four GPUs that are not here; CI runs this after the tests.
@@ -21,9 +21,9 @@ ahead: $(VENV)/.ready-dev
 	$(BIN)/pytest -n 2 tests/test_gpu_compile.py
 
 # Every combination and many generated cases: over an hour on two cores.
-sweep: $(VENV)/.ready-dev
+sweep: $(VENV)/.ready-peers
 	SPARSESPIKE_SWEEP=1 $(BIN)/pytest -n 2 --timeout 3000 tests/test_backends.py tests/test_current.py \
-		tests/test_conv.py
+		tests/test_conv.py tests/test_interop.py
 	$(BIN)/python -W ignore tools/fuzz_door.py --cases 10000
 
 check: $(VENV)/.ready-dev
@@ -48,11 +48,15 @@ $(VENV)/.ready-dev: $(VENV)/.ready
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
 	touch $@
 
-# What `sparsespike bench layer` compares with. Without their dependencies, which would bring torchvision and with it a
-# CUDA build of torch; the last three are all that their neurons import beside what 'make setup' installs.
-peers: $(VENV)/.ready-dev
+# What `sparsespike bench layer` and the tests of `ss.interop` compare with. Without their dependencies, which would
+# bring torchvision and with it a CUDA build of torch; the last three are all that their neurons import beside what
+# 'make setup' installs.
+peers: $(VENV)/.ready-peers
+
+$(VENV)/.ready-peers: $(VENV)/.ready-dev
 	$(BIN)/pip install --quiet --no-deps snntorch==1.0.0 spikingjelly==2.0.0 norse==1.1.0 neurobench==2.3.0 \
 		loguru==0.7.3 nir==1.0.8 nirtorch==2.6
+	touch $@
 
 # On a machine with a GPU, with the Python that has torch, Triton and pytest there: nothing is installed.
 test-gpu:

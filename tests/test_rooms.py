@@ -29,6 +29,7 @@ BELOW["pages"] = {"data"}
 BELOW["bench"] = {*BELOW} - {"pages"}
 BELOW["reproduce"] = {*BELOW}
 BELOW["report"] = {*BELOW} - {"reproduce"}
+BELOW["interop"] = {"network", "neurons", "connections", "ops", "descriptions", "spikes"}
 BELOW["cli"] = {*BELOW, "cli"}
 TOP = {"__init__", "__main__"}
 

@@ -1,0 +1,143 @@
+"""Networks of other libraries, computed here: the same spikes and the same gradients.
+
+    net = ss.interop.from_snntorch(theirs)        # or from_spikingjelly, from_norse
+    y = net(x)                                    # (T, B, ...), as theirs; or Spikes for Spikes
+
+What cannot be equal is refused, by the layer's name. None of the libraries is needed to import this.
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+from sparsespike.interop.network import Band, Converted, converted
+
+__all__ = ["Band", "Converted", "from_norse", "from_snntorch", "from_spikingjelly", "sparse"]
+
+
+def from_snntorch(
+    module: nn.Module,
+    *,
+    share: bool = True,
+    mass: float | None = None,
+    freeze: bool = False,
+    input: str = "spikes",
+    dense: bool = False,
+) -> Converted:
+    """A snnTorch network of one step as a network of ours, for whole recordings.
+
+    Args:
+        module: `nn.Sequential`, nested, or a class whose forward `torch.fx` can follow, of linear,
+            convolution, pooling, flatten, dropout and batch norm layers and snnTorch's Leaky, RLeaky,
+            Synaptic, RSynaptic, Lapicque and Alpha. Its forward is one step, or has a loop over a fixed
+            number of steps.
+        share: whether the parameters are the very same, so that training one trains the other; else they
+            are copies.
+        mass: share of each surrogate's mass, in (0, 1), that a finite band is to keep; None for all of it,
+            and so exactly theirs. `converted.bands` tells what is cut.
+        freeze: whether numbers that neurons learn there are taken as they are now; else they are refused, as
+            our parametrisation has another gradient.
+        input: "spikes", of 0 and 1; or "values", for which the layers before the first neurons are computed
+            as dense tensors.
+        dense: whether layers without a sparse form where they stand, such as pooling of a current and batch
+            norm in training, are computed as dense tensors; else they are refused.
+
+    Returns:
+        a module from (T, B, ...) to what a loop over time would stack.
+
+    Raises:
+        ValueError: naming the layer that cannot be kept, and why.
+    """
+    from sparsespike.interop.snntorch import SnnTorch
+
+    return converted(SnnTorch(), module, share, mass, freeze, input, dense)
+
+
+def from_spikingjelly(
+    module: nn.Module,
+    *,
+    share: bool = True,
+    mass: float | None = None,
+    freeze: bool = False,
+    input: str = "spikes",
+    dense: bool = False,
+) -> Converted:
+    """A SpikingJelly network as a network of ours, whatever its step mode, for whole recordings.
+
+    Args:
+        module: as in `from_snntorch`, of PyTorch's layers, those of `spikingjelly.activation_based.layer`,
+            and IFNode, LIFNode, ParametricLIFNode, CUBALIFNode, NonSpikingIFNode and NonSpikingLIFNode.
+        share, mass, freeze, input, dense: as in `from_snntorch`.
+
+    Returns:
+        a module from (T, B, ...) to what theirs gives, as after `functional.reset_net`.
+
+    Raises:
+        ValueError: naming the layer that cannot be kept, and why.
+    """
+    from sparsespike.interop.spikingjelly import SpikingJelly
+
+    return converted(SpikingJelly(), module, share, mass, freeze, input, dense)
+
+
+def from_norse(
+    module: nn.Module,
+    *,
+    share: bool = True,
+    mass: float | None = None,
+    freeze: bool = False,
+    input: str = "spikes",
+    dense: bool = False,
+) -> Converted:
+    """A Norse network as a network of ours, of cells or of layers over time, for whole recordings.
+
+    Args:
+        module: as in `from_snntorch`, a `SequentialState` too, of PyTorch's layers, `Lift`, and LIFBoxCell,
+            LIFCell, LIF, LIFRecurrentCell, LIFRecurrent, IAFCell, IAF, LIBoxCell, LICell, LI, LILinearCell.
+        share, mass, freeze, input, dense: as in `from_snntorch`.
+
+    Returns:
+        a module from (T, B, ...) to what theirs gives; its states come as None.
+
+    Raises:
+        ValueError: naming the layer that cannot be kept, and why.
+    """
+    from sparsespike.interop.norse import Norse
+
+    return converted(Norse(), module, share, mass, freeze, input, dense)
+
+
+def sparse(
+    module: nn.Module,
+    *,
+    share: bool = True,
+    mass: float | None = None,
+    freeze: bool = False,
+    dense: bool = False,
+) -> Converted:
+    """A part of a network of any of the libraries as ours, for the middle of theirs.
+
+    Dense tensors are at its borders: spikes (T, B, ...) where it begins with a connection or a pool, currents
+    of any values where it begins with neurons, as after a first layer that stays theirs.
+
+    Args:
+        module: part of a network, as in `from_snntorch`, `from_spikingjelly` or `from_norse`.
+        share, mass, freeze, dense: as there.
+
+    Returns:
+        a module from (T, B, ...) to what the part gives, step by step.
+
+    Raises:
+        ValueError: if it has neurons of none of the libraries, or of two; naming a layer that cannot be kept.
+    """
+    from sparsespike.interop.norse import Norse
+    from sparsespike.interop.snntorch import SnnTorch
+    from sparsespike.interop.spikingjelly import SpikingJelly
+
+    peers = [SnnTorch(), SpikingJelly(), Norse()]
+    found = [peer for peer in peers if any(peer.owns(each) for each in module.modules())]
+    if len(found) != 1:
+        names = " and ".join(peer.name for peer in found) or "none"
+        expected = "neurons of snnTorch, SpikingJelly or Norse"
+        raise ValueError(f"module: expected {expected}, found those of {names}")
+    return converted(found[0], module, share, mass, freeze, "spikes", dense)

@@ -1,0 +1,361 @@
+"""Networks of other libraries, converted: the same spikes, the same gradients, or a refusal that says why."""
+
+from __future__ import annotations
+
+import copy
+import os
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import sparsespike as ss
+
+for peer in ("snntorch", "spikingjelly", "norse"):
+    pytest.importorskip(peer, reason="installed by `make peers`", exc_type=ImportError)
+
+# ruff: noqa: E402
+from interop_nets import (
+    Case,
+    double,
+    functional,
+    layer,
+    neuron,
+    norse,
+    norse_case,
+    run_snntorch,
+    run_spikingjelly,
+    sg,
+    sj,
+    snn,
+    snntorch_case,
+    spikingjelly_case,
+)
+
+WIDE = "SPARSESPIKE_SWEEP" in os.environ
+PEERS = {
+    "snntorch": (snntorch_case, ss.interop.from_snntorch),
+    "spikingjelly": (spikingjelly_case, ss.interop.from_spikingjelly),
+    "norse": (norse_case, ss.interop.from_norse),
+}
+SEEDS = range(100 if WIDE else 12)
+ON_CPU = range(0, 100, 4) if WIDE else ()  # compiled anew for every kind of neuron and connection
+F64 = torch.float64
+
+
+def tensors(out: Any) -> list[Tensor]:
+    """What a network gave, without states."""
+    if isinstance(out, Tensor):
+        return [out]
+    return [each for part in out if part is not None for each in tensors(part)]
+
+
+def compared(case: Case, make: Any, backend: str, **how: Any) -> dict[str, int]:
+    """Runs both, compares spikes, potentials and every gradient, and tells what happened."""
+    x = case.x.clone().requires_grad_()
+    theirs = tensors(case.run(case.net, x))
+    net = make(case.net, freeze=True, **how)
+    mine_x = case.x.clone().requires_grad_()
+    with ss.use_backend(backend):
+        mine = tensors(net(mine_x))
+        assert len(mine) == len(theirs)
+        draw = torch.Generator().manual_seed(0)
+        wish = [torch.randn(each.shape, generator=draw, dtype=torch.float64) for each in theirs]
+        seen = {"spikes": 0, "learning": 0}
+        for a, b in zip(mine, theirs, strict=True):
+            assert a.shape == b.shape
+            if bool(((b == 0) | (b == b.max())).all()):
+                assert torch.equal(a, b)
+                seen["spikes"] += int((b != 0).sum())
+            torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-11)
+        parameters = [p for p in case.net.parameters() if p.requires_grad]
+        grads = []
+        for out, given in ((theirs, x), (mine, mine_x)):
+            loss = sum(
+                ((each * w).sum() for each, w in zip(out, wish, strict=True)), torch.zeros(())
+            )
+            grads.append(torch.autograd.grad(loss, [given, *parameters], allow_unused=True))
+    for a, b in zip(*grads, strict=True):
+        assert (a is None) == (b is None or not b.any()) or a is not None
+        if b is None:
+            continue
+        a = torch.zeros_like(b) if a is None else a
+        assert (a - b).abs().max() <= 1e-10 * max(1.0, float(b.abs().max()))
+        seen["learning"] += int((a != 0).sum())
+    return seen
+
+
+@pytest.mark.parametrize("peer", PEERS)
+def test_generated_networks_spike_and_learn_as_theirs(peer):
+    draw, make = PEERS[peer]
+    seen = [compared(draw(seed), make, "dense") for seed in SEEDS]
+    assert sum(each["spikes"] > 0 for each in seen) >= len(seen) // 4, seen
+    assert sum(each["learning"] > 0 for each in seen) >= 0.9 * len(seen), seen
+
+
+@pytest.mark.parametrize("peer", PEERS)
+def test_generated_networks_on_the_kernels(peer):
+    draw, make = PEERS[peer]
+    for seed in ON_CPU:
+        assert compared(draw(seed), make, "auto")["learning"]
+
+
+def test_a_network_on_the_kernels():
+    net = nn.Sequential(
+        nn.Linear(6, 8, dtype=F64),
+        snn.Leaky(0.8, spike_grad=sg.fast_sigmoid(5), init_hidden=True),  # pyright: ignore
+    )
+    nn.init.normal_(net[0].weight, 0, 1)  # pyright: ignore[reportArgumentType]
+    seen = compared(Case(net, spikes(15, 3, 6), run_snntorch), ss.interop.from_snntorch, "auto")
+    assert min(seen.values()) > 0
+
+
+# ---- what forward may do -------------------------------------------------------------------------
+
+
+def spikes(*shape: int) -> Tensor:
+    draw = torch.Generator().manual_seed(1)
+    return (torch.rand(shape, generator=draw, dtype=F64) < 0.4).double()
+
+
+class Loop(nn.Module):
+    """snnTorch's fifth tutorial: a loop over time in forward, states handed on."""
+
+    def __init__(self, static: bool) -> None:
+        super().__init__()
+        self.static = static
+        self.fc1, self.lif1 = nn.Linear(6, 8), snn.Leaky(beta=0.95)
+        self.fc2, self.lif2 = nn.Linear(8, 5), snn.RLeaky(beta=0.9, linear_features=5)
+
+    def forward(self, x):
+        mem1 = self.lif1.init_leaky()
+        spk2, mem2 = self.lif2.init_rleaky()
+        spk2_rec, mem2_rec = [], []
+        for step in range(12):
+            spk1, mem1 = self.lif1(self.fc1(x if self.static else x[step]), mem1)
+            spk2, mem2 = self.lif2(self.fc2(spk1), spk2, mem2)
+            spk2_rec.append(spk2)
+            mem2_rec.append(mem2)
+        return torch.stack(spk2_rec, dim=0), torch.stack(mem2_rec), mem2, spk2_rec
+
+
+def wide(net: nn.Module) -> nn.Module:
+    torch.manual_seed(0)
+    for module in net.modules():
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            nn.init.normal_(module.weight, 0, 2 / module.weight[0].numel() ** 0.5)
+    return net.double()
+
+
+@pytest.mark.parametrize("static", [True, False])
+def test_a_loop_over_time_in_forward_is_one_recording(static):
+    net: Any = wide(Loop(static))
+    x = torch.rand(4, 6, dtype=F64) if static else spikes(12, 4, 6)
+    with double():
+        theirs = net(x)
+    ours = ss.interop.from_snntorch(net, input="values" if static else "spikes")
+    assert (ours.steps, ours.static) == (12, static)
+    assert ours.dense == (["fc1"] if static else [])
+    with ss.use_backend("dense"):
+        mine = ours(x)
+    assert theirs[0].any()
+    assert torch.equal(mine[0], theirs[0])
+    torch.testing.assert_close(mine[1:3], theirs[1:3])
+    assert all(map(torch.equal, mine[3], theirs[3]))
+    if not static:
+        with pytest.raises(ValueError, match="x: expected 12 steps, found 5"):
+            ours(x[:5])
+
+
+class Residual(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.skip = nn.Linear(12, 8), nn.Linear(8, 5), nn.Linear(12, 5)
+        kinds = {"init_hidden": True, "spike_grad": sg.atan()}
+        self.one, self.two = snn.Leaky(0.9, **kinds), snn.Synaptic(0.5, 0.9, **kinds)
+
+    def forward(self, x):
+        x = x.view(x.size(0), -1)
+        return {"out": self.two(self.b(self.one(self.a(x))) + self.skip(x))}
+
+
+def test_currents_add_and_outputs_keep_their_structure():
+    net, x = wide(Residual()), spikes(10, 3, 3, 2, 2)
+    with double():
+        theirs = torch.stack([net(step)["out"] for step in x])
+    with ss.use_backend("dense"):
+        mine = ss.interop.from_snntorch(net)(list(x))
+    assert theirs.any()
+    assert torch.equal(mine["out"], theirs)
+
+
+def leaky_net() -> nn.Sequential:
+    kinds: dict[str, Any] = {"init_hidden": True, "spike_grad": sg.fast_sigmoid(10)}
+    net = nn.Sequential(
+        nn.Linear(6, 8), snn.Leaky(0.9, **kinds), nn.Linear(8, 5), snn.Leaky(0.8, **kinds)
+    )
+    return wide(net)  # pyright: ignore[reportReturnType]
+
+
+def test_spikes_give_spikes_and_weights_are_shared_or_copied():
+    net, x = leaky_net(), spikes(10, 3, 6)
+    shared, copied = (ss.interop.from_snntorch(net, share=share) for share in (True, False))
+    assert {id(p) for p in shared.parameters()} == {id(p) for p in net.parameters()}
+    assert not {id(p) for p in copied.parameters()} & {id(p) for p in net.parameters()}
+    with ss.use_backend("dense"):
+        before = shared(x)
+        out = copied(ss.Spikes.from_dense(x, time_first=True))
+        assert isinstance(out, ss.Spikes)
+        assert torch.equal(out.to_dense().transpose(0, 1), before)
+        with torch.no_grad():
+            net[0].weight.zero_()  # pyright: ignore[reportCallIssue]
+            net[0].bias.zero_()  # pyright: ignore[reportCallIssue]
+        assert not torch.equal(shared(x), before)
+        assert torch.equal(copied(x), before)
+        again = copy.deepcopy(copied)
+        assert torch.equal(again(x), before)
+
+
+def test_conversion_draws_no_random_numbers():
+    net = leaky_net()
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    ss.interop.from_snntorch(net)
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_a_share_of_the_mass_sets_a_band_and_tells_what_it_cuts():
+    net, x = leaky_net(), spikes(10, 3, 6)
+    exact, banded = ss.interop.from_snntorch(net), ss.interop.from_snntorch(net, mass=0.95)
+    assert [band.b_th for band in exact.bands] == [float("inf")] * 2
+    assert [band.cut for band in exact.bands] == [0.0] * 2
+    assert [band.layer for band in banded.bands] == ["1", "3"]
+    for band in banded.bands:
+        assert band.b_th == pytest.approx(1.9)  # 19 / slope
+        assert band.cut == pytest.approx(0.05)
+    with ss.use_backend("dense"):
+        assert torch.equal(exact(x), banded(x))
+        batch = ss.Spikes.from_dense(x, time_first=True)
+        assert banded(batch).n_active < exact(batch).n_active
+
+
+@pytest.mark.parametrize("soft", [True, False])
+@pytest.mark.parametrize(("tau", "decays"), [(None, False), (2.0, False), (2.0, True)])
+@pytest.mark.parametrize("dtype", [torch.float32, F64])
+def test_exact_ties_spike_as_theirs(soft, tau, decays, dtype):
+    torch.manual_seed(0)
+    kinds: dict[str, Any] = {
+        "v_reset": None if soft else -0.25,
+        "surrogate_function": sj.Sigmoid(4.0),
+    }
+    node = neuron.IFNode(**kinds) if tau is None else neuron.LIFNode(tau, decays, **kinds)
+    net = nn.Sequential(nn.Linear(6, 8, dtype=dtype), node)
+    with torch.no_grad():
+        net[0].weight.normal_(0, 1).mul_(4).round_().div_(4)  # pyright: ignore[reportCallIssue]
+        net[0].bias.normal_().mul_(4).round_().div_(4)  # pyright: ignore[reportCallIssue]
+    x = spikes(30, 5, 6).to(dtype)
+    theirs = run_spikingjelly(net, x)
+    with ss.use_backend("dense"):
+        mine = ss.interop.from_spikingjelly(net)(x)
+    assert theirs.any()
+    assert torch.equal(mine, theirs)
+    strict = ss.interop.from_spikingjelly(net)
+    cell: Any = strict.body.get_submodule("1")
+    cell.inclusive, cell.neuron.v_th = None, 1.0
+    if soft:
+        cell.neuron.v_reset = 1.0 - (1.0 if tau is None else 0.5)
+    with ss.use_backend("dense"):
+        assert not torch.equal(strict(x), theirs)  # there were ties
+
+
+def test_readouts_over_time_are_decoded_as_theirs():
+    for decode in (None, "max-mem", "max-abs-mem", "mean-mem", "last_mem"):
+        last = neuron.NonSpikingLIFNode(2.0, decode)
+        net = nn.Sequential(nn.Linear(6, 8), neuron.IFNode(step_mode="m"), nn.Linear(8, 5), last)
+        net, x = wide(net), spikes(10, 3, 6)
+        with ss.use_backend("dense"):
+            mine = ss.interop.from_spikingjelly(net)(x)
+        theirs = run_spikingjelly(net, x)
+        assert type(mine) is type(theirs)
+        torch.testing.assert_close(mine, theirs)
+
+
+# ---- dense parts ---------------------------------------------------------------------------------
+
+
+def jelly_conv(mode: str) -> nn.Module:
+    net = nn.Sequential(
+        layer.Conv2d(2, 4, 3, padding=1),
+        layer.BatchNorm2d(4),
+        layer.MaxPool2d(2),
+        neuron.LIFNode(2.0, False, surrogate_function=sj.ATan()),
+        layer.Conv2d(4, 4, 3, bias=False),
+        layer.BatchNorm2d(4),
+        neuron.LIFNode(2.0, False, surrogate_function=sj.ATan()),
+        layer.Flatten(),
+        layer.Linear(4, 5),
+        neuron.IFNode(surrogate_function=sj.ATan()),
+    )
+    functional.set_step_mode(net, mode)
+    return wide(net)
+
+
+@pytest.mark.parametrize("mode", ["s", "m"])
+@pytest.mark.parametrize("values", [True, False])
+def test_batch_norm_in_training_and_pooled_currents_are_computed_densely(mode, values):
+    net = jelly_conv(mode)
+    twin = copy.deepcopy(net)
+    x = torch.rand(8, 3, 2, 6, 6, dtype=F64) if values else spikes(8, 3, 2, 6, 6)
+    theirs = run_spikingjelly(net, x)
+    ours = ss.interop.from_spikingjelly(twin, dense=True, input="values" if values else "spikes")
+    assert ours.dense == (["0"] if values else []) + ["1", "2", "5"]
+    with ss.use_backend("dense"):
+        mine = ours(x)
+    assert theirs.any()
+    assert torch.equal(mine, theirs)
+    wish = torch.randn_like(theirs)
+    grads = [
+        torch.autograd.grad((out * wish).sum(), list(of.parameters()))
+        for out, of in ((theirs, net), (mine, twin))
+    ]
+    for a, b in zip(*grads, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+    buffers = zip(net.buffers(), twin.buffers(), strict=True)
+    assert all(torch.allclose(a, b, rtol=1e-12) for a, b in buffers)
+
+
+def test_the_middle_of_a_network_is_swapped():
+    """What stays theirs: a first layer of values, and what follows."""
+    net: Any = jelly_conv("m").eval()
+    x = torch.rand(8, 3, 2, 6, 6, dtype=F64)
+    theirs = run_spikingjelly(net, x)
+    block = ss.interop.sparse(net[3:])
+    assert block.takes == "dense"
+    with ss.use_backend("dense"):
+        mine = block(net[:3](x))
+    assert theirs.any()
+    assert torch.equal(mine, theirs)
+    block = ss.interop.sparse(norse.SequentialState(nn.Linear(6, 4), norse.LIFCell()))
+    assert block.takes == "spikes"
+
+
+def test_dropout_keeps_the_expected_input():
+    net = nn.Sequential(
+        nn.Dropout(0.25),
+        nn.Linear(200, 1, bias=False),
+        snn.Leaky(1.0, init_hidden=True, output=True, reset_mechanism="none"),
+    )  # pyright: ignore
+    nn.init.ones_(net[1].weight)  # pyright: ignore[reportArgumentType]
+    ours, x = ss.interop.from_snntorch(net), torch.ones(20, 4, 200)
+    with ss.use_backend("dense"):
+        torch.manual_seed(0)
+        potential = ours(x)[1]
+        steps = torch.cat([potential[:1], potential.diff(dim=0)])
+        kept = steps * 0.75
+        torch.testing.assert_close(kept, kept.round())  # whole numbers of spikes, each worth 4/3
+        assert abs(steps.mean().item() - 200) < 5
+        assert steps.std() > 1
+        ours.eval()
+        torch.testing.assert_close(ours(x)[1][-1], torch.full((4, 1), 4000.0))
