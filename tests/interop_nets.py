@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any, NamedTuple
 
 import torch
@@ -12,12 +13,13 @@ from torch import Tensor, nn
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    import norse.torch as norse
-    import snntorch as snn
-    from norse.torch.functional.reset import reset_subtract, reset_value
-    from snntorch import surrogate as sg
-    from spikingjelly.activation_based import functional, layer, neuron
-    from spikingjelly.activation_based import surrogate as sj
+    norse, snn = import_module("norse.torch"), import_module("snntorch")
+    resets = import_module("norse.torch.functional.reset")
+    sg = import_module("snntorch.surrogate")
+    functional, layer, neuron, sj = (
+        import_module(f"spikingjelly.activation_based.{name}")
+        for name in ("functional", "layer", "neuron", "surrogate")
+    )
 
 STEPS, BATCH = 15, 3
 
@@ -319,7 +321,7 @@ def norse_cell(draw: Draw) -> nn.Module:
         t(draw.number(-0.2, 0.2)),
         th,
         reset,
-        reset_method=draw.one(reset_value, reset_subtract),
+        reset_method=draw.one(resets.reset_value, resets.reset_subtract),
         **norse_surrogate(draw),
     )
     return norse.LIFBoxCell(p, dt=0.001)

@@ -12,7 +12,17 @@ from torch import nn
 
 from sparsespike.interop.network import Band, Converted, converted
 
-__all__ = ["Band", "Converted", "from_norse", "from_snntorch", "from_spikingjelly", "sparse"]
+__all__ = [
+    "Band",
+    "Converted",
+    "from_norse",
+    "from_snntorch",
+    "from_spikingjelly",
+    "sparse",
+    "to_norse",
+    "to_snntorch",
+    "to_spikingjelly",
+]
 
 
 def from_snntorch(
@@ -141,3 +151,63 @@ def sparse(
         expected = "neurons of snnTorch, SpikingJelly or Norse"
         raise ValueError(f"module: expected {expected}, found those of {names}")
     return converted(found[0], module, share, mass, freeze, "spikes", dense)
+
+
+def to_snntorch(net: nn.Module, *, gradients: bool = True) -> nn.Sequential:
+    """A network of ours as snnTorch's, where it is exact.
+
+    Args:
+        net: `ss.Network` of layers with `lag=0`, or a converted network of layers in a row: of LIF and
+            CuBaLIF with the resets of snnTorch, and `Readout`, whose potential is `mem` there.
+        gradients: whether gradients must be equal too, and not spikes alone: without, a band or a surrogate
+            that theirs lack is left out.
+
+    Returns:
+        `nn.Sequential` of one step, with `init_hidden=True`; its last layer gives (spikes, mem). It shares
+        our weights; what its neurons hold is float64.
+
+    Raises:
+        ValueError: naming the layer that theirs cannot be, and why.
+    """
+    from sparsespike.interop.into_snntorch import network
+
+    return network(net, gradients)
+
+
+def to_spikingjelly(net: nn.Module, *, gradients: bool = True) -> nn.Sequential:
+    """A network of ours as SpikingJelly's, where it is exact.
+
+    Args:
+        net: as in `to_snntorch`: LIF with `reset="zero"` and v_rest = v_reset, or one that takes alpha v_th
+            away; CuBaLIF; `Readout` and `SumReadout` at the end.
+        gradients: as in `to_snntorch`.
+
+    Returns:
+        `nn.Sequential` of step mode "m". It shares our weights.
+
+    Raises:
+        ValueError: naming the layer that theirs cannot be, and why.
+    """
+    from sparsespike.interop.into_spikingjelly import network
+
+    return network(net, gradients)
+
+
+def to_norse(net: nn.Module, *, gradients: bool = True) -> nn.Module:
+    """A network of ours as Norse's, where it is exact.
+
+    Args:
+        net: as in `to_snntorch`: LIF and CuBaLIF with `reset="zero"` and gain 1 - alpha; `Readout` and
+            `CuBaReadout`.
+        gradients: as in `to_snntorch`.
+
+    Returns:
+        `SequentialState` of cells, of one step of 1 ms. It shares our weights; what its cells hold is
+        float64.
+
+    Raises:
+        ValueError: naming the layer that theirs cannot be, and why.
+    """
+    from sparsespike.interop.into_norse import network
+
+    return network(net, gradients)
