@@ -13,7 +13,7 @@ import importlib.util
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sparsespike import data, losses
+    from sparsespike import data, interop, losses
     from sparsespike.backends import use_backend
     from sparsespike.connections.conv import Conv1d, Conv2d
     from sparsespike.connections.current import Current
@@ -96,6 +96,7 @@ __all__ = [
     "Triangle",
     "Uniform",
     "data",
+    "interop",
     "losses",
     "stream",
     "use_backend",

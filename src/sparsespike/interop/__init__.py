@@ -8,17 +8,23 @@ What cannot be equal is refused, by the layer's name. None of the libraries is n
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from torch import nn
 
 from sparsespike.interop.network import Band, Converted, converted
+from sparsespike.neurons.surrogates import Surrogate
 
 __all__ = [
     "Band",
     "Converted",
+    "from_nir",
     "from_norse",
     "from_snntorch",
     "from_spikingjelly",
     "sparse",
+    "to_nir",
     "to_norse",
     "to_snntorch",
     "to_spikingjelly",
@@ -211,3 +217,64 @@ def to_norse(net: nn.Module, *, gradients: bool = True) -> nn.Module:
     from sparsespike.interop.into_norse import network
 
     return network(net, gradients)
+
+
+def from_nir(
+    graph: Any,
+    *,
+    dt: float | None = None,
+    scheme: str | None = None,
+    surrogate: Surrogate | None = None,
+    b_th: float = 0.2,
+) -> Converted:
+    """A graph of NIR as a network of ours: continuous time, in steps of dt.
+
+    Neurons are set to v_reset by a spike, before the next leak, see the input of a step in that step, and
+    start at 0. Time constants become leak factors by the scheme, 1 - dt / tau ("euler", as snnTorch,
+    SpikingJelly and Norse read them) or exp(-dt / tau) ("exact").
+
+    Args:
+        graph: as `nir.read` gives it: of Affine, Linear, Scale (beside one of these), Conv1d, Conv2d,
+            SumPool2d, AvgPool2d, Flatten, Delay (whole steps, before a Linear), I, LI, IF, LIF, CubaLI,
+            CubaLIF, Threshold, subgraphs, and neurons that a Linear or an Affine connects to themselves.
+        dt: time step, seconds; None for the one that the graph's metadata tell.
+        scheme: "euler" or "exact"; None for that of the metadata, else "euler".
+        surrogate: of all spiking neurons, which NIR does not tell; None for that of `LIF`.
+        b_th: their band.
+
+    Raises:
+        ValueError: naming the node that cannot be kept, or the argument.
+    """
+    from sparsespike.interop.out_of_nir import network
+
+    return network(graph, dt, scheme, surrogate, b_th)
+
+
+def to_nir(
+    net: nn.Module,
+    *,
+    dt: float,
+    scheme: str = "euler",
+    input_shape: Sequence[int] | None = None,
+    lossy: bool = False,
+) -> Any:
+    """A network of ours as a graph of NIR; `nir.write(file, graph)` keeps it.
+
+    Gains go into the weights, so that r is 1 of LIF and what makes a gain of 1 of the others: so snnTorch,
+    SpikingJelly and Norse read the same, with dt = 1e-4, the one of snnTorch. Surrogates and bands are not
+    part of NIR.
+
+    Args:
+        net: `ss.Network` or `Layer` of `lag=0` and `reset="zero"`, or a converted network of layers in a row.
+        dt: time step that the leak factors are of, seconds. It is kept in the graph's metadata, with the
+            scheme.
+        scheme: "euler", tau = dt / (1 - alpha), or "exact", tau = -dt / ln(alpha).
+        input_shape: of a network that begins with a convolution or a pool, (C, H, W).
+        lossy: whether other resets, starts and lags are written as what NIR has; else they are refused.
+
+    Raises:
+        ValueError: naming the layer that NIR cannot tell, or the argument.
+    """
+    from sparsespike.interop.into_nir import graph_of
+
+    return graph_of(net, dt, scheme, input_shape, lossy)

@@ -79,13 +79,15 @@ class SpikingJelly(Peer):
         Raises:
             ValueError: if some of its neurons take one step and others all.
         """
-        modes = {}
+        modes: dict[str, tuple[str, nn.Module]] = {}
         for name, module in root.named_modules():
             if self.owns(module) and type(module).__name__ in (*NEURONS, *READOUTS):
                 modes.setdefault(getattr(module, "step_mode", "m"), (name, module))
         if "s" in modes and "m" in modes:
+            name, module = modes["s"]
             raise refused(
-                *modes["s"],
+                name,
+                module,
                 'step_mode="s" beside neurons of step_mode="m"; functional.set_step_mode(net, ...)',
             )
         return "m" in modes or any(self.parts(module) is not None for module in root.modules())
@@ -140,7 +142,7 @@ def _neuron(module: Any, wish: Wish) -> tuple[Neuron, Inclusive]:
         "detach_reset": bool(module.detach_reset),
     }
     if kind == "CUBALIFNode":
-        start = {} if soft or not v_reset else {"v_init": v_reset}
+        start: dict[str, Any] = {} if soft or not v_reset else {"v_init": v_reset}
         neuron: Neuron = CuBaLIF(
             **shared, **start, alpha_mem=alpha, alpha_syn=float(module.c_decay), lag=0
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from torch import fx, nn
+from torch.fx.proxy import TraceError
 from torch.nn.utils import parametrize
 
 from sparsespike.interop.layers import View
@@ -87,13 +88,13 @@ def traced(peer: Peer, module: nn.Module) -> Traced:
     tracer = Tracer(peer)
     try:
         graph = tracer.trace(whole)
-    except (fx.proxy.TraceError, TypeError, NameError, AttributeError, RuntimeError) as error:
+    except (TraceError, TypeError, NameError, AttributeError, RuntimeError) as error:
         raise refused(
             "",
             module,
             f"torch.fx cannot follow its forward, which must not depend on values or sizes: {error}",
         ) from error
-    modules = dict(whole.named_modules(remove_duplicate=False))
+    modules: dict[str, nn.Module] = dict(whole.named_modules(remove_duplicate=False))
     return Traced(graph, modules, tracer.views)
 
 
