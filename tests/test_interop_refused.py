@@ -109,6 +109,13 @@ def test_snntorch_is_refused_by_name(case):
         ss.interop.from_snntorch(snn_net(make()))
 
 
+def test_a_reset_that_was_set_later_is_refused():
+    net = snn_net(snn.Leaky(0.9, **INIT))
+    net[1].reset_mechanism = "zero"  # pyright: ignore
+    with pytest.raises(ValueError, match="reset_mechanism='zero' was set after it was made"):
+        ss.interop.from_snntorch(net)
+
+
 def test_inhibition_is_refused():
     with pytest.warns(UserWarning, match="Inhibition"):
         net = snn_net(snn.Leaky(0.9, inhibition=True, **INIT))

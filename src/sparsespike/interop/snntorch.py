@@ -49,6 +49,8 @@ OUTPUTS = {
     "RSynaptic": ("spikes", "state", "potential"),
     "Alpha": ("spikes", "state", "state", "potential"),
 }
+# The reset by the function that a layer was made with, which a reset_mechanism set later does not change.
+RESETS = {"_base_sub": "subtract", "_base_zero": "zero", "_base_int": "none"}
 
 
 class SnnTorch(Peer):
@@ -75,6 +77,12 @@ class SnnTorch(Peer):
             raise refused(name, module, "state_quant: states of few bits are none of ours")
         number = _Numbers(module, wish)
         reset, delayed = module.reset_mechanism, getattr(module, "reset_delay", True)
+        if RESETS.get(getattr(module.state_function, "__name__", "")) != reset:
+            raise refused(
+                name,
+                module,
+                f"reset_mechanism={reset!r} was set after it was made, and has no effect",
+            )
         if not delayed and kind == "RSynaptic":
             raise refused(name, module, "reset_delay=False raises there, or has no effect")
         if not delayed and reset == "subtract":
