@@ -64,7 +64,7 @@ def theirs(
     net: nn.Module,
     neuron: Callable[[Part, bool], nn.Module | None],
     gradients: bool,
-    whole: Callable[[Any, Part], nn.Module] | None = None,
+    whole: Callable[[Any, Part, bool], nn.Module] | None = None,
     other: Callable[[Any], nn.Module | None] | None = None,
 ) -> list[nn.Module]:
     """The layers of a network of ours in another library, sharing its weights.
@@ -92,7 +92,7 @@ def theirs(
             check_lag(part)
             made = neuron(part, gradients)
             if made is None and whole is not None:
-                found[-1] = whole(pending, part)
+                found[-1] = whole(pending, part, gradients)
             elif made is not None:
                 found.append(made)
         else:
@@ -181,16 +181,17 @@ def torch_layer(name: str, item: Any) -> nn.Module:
         if type(item) is Linear and item.delay is None:
             made = nn.Linear(item.n_in, item.n_out, item.bias is not None)
         elif type(item) in (Conv1d, Conv2d):
-            kind = nn.Conv1d if type(item) is Conv1d else nn.Conv2d
+            conv: Any = item  # whose numbers nn.Module gives without a type
+            kind: Any = nn.Conv1d if type(item) is Conv1d else nn.Conv2d
             made = kind(
-                item.in_channels,
-                item.out_channels,
-                item.kernel_size,  # pyright: ignore[reportArgumentType]
-                item.stride,
-                item.padding,
-                item.dilation,
-                item.groups,
-                item.bias is not None,
+                conv.in_channels,
+                conv.out_channels,
+                conv.kernel_size,
+                conv.stride,
+                conv.padding,
+                conv.dilation,
+                conv.groups,
+                conv.bias is not None,
             )
     if made is not None:
         made.weight, made.bias = item.weight, item.bias

@@ -88,12 +88,12 @@ class Cell(Module):
         Returns:
             Spikes, the potential (B, T, ...), or both, laid out as the current.
         """
+        current: Any = given
         if isinstance(given, Tensor):
-            units = given.shape[2:]
             current = injected(given.flatten(2))
-        else:
-            current = given if self.connection is None else self.connection(given)
-            units = current.unit_shape
+        elif self.connection is not None:
+            current = self.connection(given)
+        units = given.shape[2:] if isinstance(given, Tensor) else current.unit_shape
         self._settle(current.dtype)
         again = None if self.recurrent is None else looped(self.recurrent, current)
         n_unit = current.shape[2]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import operator
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import fx, nn
@@ -28,39 +28,12 @@ from sparsespike.interop.layers import (
 from sparsespike.interop.peer import Peer, Wish
 from sparsespike.interop.refused import naming, refused
 from sparsespike.interop.rolling import last, listed, rolled, stacked
-from sparsespike.interop.signals import STATE, Signal, left
+from sparsespike.interop.signals import STATE, Asked, Body, Signal, left
 from sparsespike.interop.tracing import short, traced
 
 ADDS = (operator.add, operator.iadd, torch.add)
 # Layers that act on the last dimensions, and so may see time before them.
 TRAILING = (nn.Linear, nn.Dropout, nn.Flatten, nn.Identity)
-
-
-class Asked(NamedTuple):
-    """How a network is to be converted: the arguments of `from_*`."""
-
-    share: bool
-    freeze: bool
-    dense: bool
-    mass: float | None
-
-
-class Body(NamedTuple):
-    """A converted graph.
-
-    Attributes:
-        body: the graph, as a module.
-        takes: "spikes" or "dense".
-        gives: kinds of the output, in the output's structure.
-        steps: of a loop in `forward`; None where it is one step, or takes as many as there are.
-        static: whether every step of that loop sees the same input (B, ...).
-    """
-
-    body: fx.GraphModule
-    takes: str
-    gives: Any
-    steps: int | None
-    static: bool
 
 
 def convert(peer: Peer, module: nn.Module, asked: Asked, takes: str | None) -> Body:
@@ -383,10 +356,9 @@ class _Conversion:
 
     def _keeps_first(self, node: fx.Node) -> bool:
         """Whether a view keeps the samples (and steps) and lays out all units flat."""
-        *sizes, last = node.args[1:]
-        return last == -1 and all(
-            isinstance(size, fx.Node) and self.signal[size].kind == "size" for size in sizes
-        )
+        *sizes, last_size = node.args[1:]
+        told = all(isinstance(size, fx.Node) and self.signal[size].kind == "size" for size in sizes)
+        return told and isinstance(last_size, int) and last_size == -1
 
     def _unknown(self, node: fx.Node) -> ValueError:
         what = getattr(node.target, "__name__", str(node.target))

@@ -112,12 +112,13 @@ class _Writing:
                     name, item, "a gain of each neuron cannot go into a kernel that they share"
                 )
             kind = self.nir.Conv1d if type(item) is Conv1d else self.nir.Conv2d
-            settings = [item.stride, item.padding, item.dilation]
+            settings: list[Any] = [item.stride, item.padding, item.dilation]
             if type(item) is Conv1d:
                 settings = [each if isinstance(each, str) else each[0] for each in settings]
             where = shape[1] if type(item) is Conv1d else tuple(shape[1:])
             bias = np.zeros(len(weight), weight.dtype) if bias is None else bias
-            node = kind(where, weight * gain, *settings, item.groups, bias * gain)
+            scaled, shift = ((each * gain).astype(weight.dtype) for each in (weight, bias))
+            node = kind(where, scaled, *settings, item.groups, shift)
         else:
             raise refused(name, item, "NIR has no node for it")
         self._add("fc" if isinstance(item, Linear) else "conv", name, node)
@@ -200,16 +201,16 @@ class _Writing:
             return self.nir.I(full(1.0 / self.dt))
         if type(neuron) is Readout:
             return self.nir.LI(tau, one, zero)
-        if type(neuron) in (CuBaLIF, CuBaReadout):
-            fade = full(leaks.A[1][1])
+        if type(neuron) not in (LIF, CuBaLIF, CuBaReadout):
+            raise part.refused("NIR has no node for it")
+        fade = zero if type(neuron) is LIF else full(leaks.A[1][1])
+        with np.errstate(divide="ignore"):
             tau_syn = tau_of(fade, self.dt, self.scheme)
             r, w_in = 1.0 / (1.0 - alpha), 1.0 / (1.0 - fade)
-            if type(neuron) is CuBaReadout:
-                return self.nir.CubaLI(tau_syn, tau, r, zero, w_in)
-            if neuron.order != "new":
-                raise part.refused("order='old': NIR's readers have the new current drive V")
-        elif type(neuron) is not LIF:
-            raise part.refused("NIR has no node for it")
+        if type(neuron) is CuBaReadout:
+            return self.nir.CubaLI(tau_syn, tau, r, zero, w_in)
+        if type(neuron) is CuBaLIF and neuron.order != "new":
+            raise part.refused("order='old': NIR's readers have the new current drive V")
         v_th = full(neuron.v_th if part.inclusive is None else part.inclusive)
         if self._memoryless(part):
             return self.nir.Threshold(v_th)

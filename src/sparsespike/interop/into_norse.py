@@ -88,7 +88,7 @@ def neurons(part: Part, gradients: bool) -> nn.Module | None:
     return norse.LIFCell(_parameters(leaks, v_rest, v_th, v_reset, told), dt=DT)
 
 
-def recurrent(connection: Any, part: Part) -> nn.Module:
+def recurrent(connection: Any, part: Part, gradients: bool) -> nn.Module:
     """Neurons with the connection into them and the one to themselves."""
     norse = import_module("norse.torch")
 
@@ -96,15 +96,13 @@ def recurrent(connection: Any, part: Part) -> nn.Module:
     for each in (connection, part.recurrent):
         if type(each) is not Linear or each.bias is not None or each.delay is not None:
             raise part.refused("LIFRecurrentCell has Linear connections without bias and delays")
-    numbers = (_tensor(part.number(name)) for name in ("v_rest", "v_th", "v_reset"))
-    told = {}  # its surrogate has been looked at, if gradients must be equal
-    if part.neuron.b_th == math.inf:
-        told = _surrogate(part, True)
+    v_rest, v_th, v_reset = (_tensor(part.number(name)) for name in ("v_rest", "v_th", "v_reset"))
+    told = _surrogate(part, gradients)
     neuron: Any = part.neuron
     made = norse.LIFRecurrentCell(
         connection.n_in,
         connection.n_out,
-        _parameters(neuron.matrices(), *numbers, told),
+        _parameters(neuron.matrices(), v_rest, v_th, v_reset, told),
         input_weights=connection.weight,
         recurrent_weights=part.recurrent.weight,
         autapses=True,

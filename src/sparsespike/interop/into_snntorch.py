@@ -56,6 +56,7 @@ def neurons(part: Part, gradients: bool) -> nn.Module:
         **_surrogate(part, gradients),
     }
     plain = type(neuron) is LIF and part.recurrent is None
+    n_own = getattr(part.recurrent, "n_in", 0)
     if plain and not is_close(part.number("gain"), 1.0):
         how = {"subtract": "subtract", "clear": "zero", "none": "none"}.get(neuron.reset)
         if how is None or not (neuron.detach_reset or how == "none"):
@@ -69,7 +70,7 @@ def neurons(part: Part, gradients: bool) -> nn.Module:
         beta = _tensor(part.number("alpha"))
         if plain:
             return snn.Leaky(beta, **shared)
-        return _with(snn.RLeaky(beta, linear_features=part.recurrent.n_in, **shared), part)
+        return _with(snn.RLeaky(beta, linear_features=n_own, **shared), part)
     if neuron.order != "new":
         raise part.refused("order='old': the new current drives V there")
     leaks = neuron.matrices()
@@ -78,7 +79,7 @@ def neurons(part: Part, gradients: bool) -> nn.Module:
         return snn.Synaptic(alpha, beta, **shared)
     if not shared.pop("reset_delay"):
         raise part.refused("detach_reset=False has no effect on RSynaptic")
-    return _with(snn.RSynaptic(alpha, beta, linear_features=part.recurrent.n_in, **shared), part)
+    return _with(snn.RSynaptic(alpha, beta, linear_features=n_own, **shared), part)
 
 
 def _reset(part: Part, plain: bool) -> dict[str, Any]:
@@ -123,7 +124,7 @@ def _surrogate(part: Part, gradients: bool) -> dict[str, Any]:
     }
     if isinstance(found, Theirs) and hasattr(surrogate, found.name):
         return {"spike_grad": getattr(surrogate, found.name)()}
-    if type(found) not in makers or found.scale != 1.0:
+    if type(found) not in makers or getattr(found, "scale", 1.0) != 1.0:
         raise no_surrogate(part, found)
     return {"spike_grad": makers[type(found)]()}
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from sparsespike.interop.back import Part, is_close, no_surrogate, surrogate_with_band, theirs
 from sparsespike.interop.layers import Thinned
-from sparsespike.interop.surrogates import Pulled, Theirs
+from sparsespike.interop.surrogates import Pulled
 from sparsespike.neurons.cuba import CuBaLIF
 from sparsespike.neurons.lif import LIF
 from sparsespike.neurons.readout import Readout
@@ -136,8 +136,9 @@ def _surrogate(part: Part, gradients: bool) -> dict[str, Any]:
     found: Any = surrogate_with_band(part, gradients)
     if found is None:
         return {}
-    if isinstance(found, Theirs) and isinstance(found.gradient, Pulled):
-        return {"surrogate_function": found.gradient.function}
+    gradient: Any = getattr(found, "gradient", None)
+    if isinstance(gradient, Pulled):
+        return {"surrogate_function": gradient.function}
     kind, scale = type(found), getattr(found, "scale", 1.0)
     made: Any = None
     if kind is FastSigmoid:  # a softsign, or a super spike, by their scales

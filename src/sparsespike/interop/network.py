@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from sparsespike.interop.cell import Cell
-from sparsespike.interop.convert import Asked, Body, convert
+from sparsespike.interop.convert import convert
 from sparsespike.interop.layers import Dense
 from sparsespike.interop.peer import Peer
+from sparsespike.interop.signals import Asked, Body
 from sparsespike.ops.module import Module
 from sparsespike.ops.uncompiled import uncompiled
 from sparsespike.spikes.spikes import Spikes

@@ -15,10 +15,10 @@ from sparsespike.connections.flatten import Flatten
 from sparsespike.connections.linear import Linear
 from sparsespike.connections.pool import AvgPool2d, SumPool2d
 from sparsespike.interop.cell import Cell
-from sparsespike.interop.convert import Body
 from sparsespike.interop.network import Converted
 from sparsespike.interop.refused import naming, refused
 from sparsespike.interop.schemes import check_scheme, leak_of
+from sparsespike.interop.signals import Body
 from sparsespike.neurons.cuba import CuBaLIF
 from sparsespike.neurons.lif import LIF
 from sparsespike.neurons.neuron import Neuron
@@ -114,12 +114,14 @@ class _Reading:
                     continue
             made[name.replace(".", "_")] = module
             out[name] = new.call_module(name.replace(".", "_"), (signal,))
-        sources = [each for name in outputs for each in self.before[name]]
+        sources: list[str] = [each for name in outputs for each in self.before[name]]
+        if not sources:
+            raise ValueError("graph: expected an Output that something comes into, found none")
         for each in sources:
             if kinds[each] == "current":
                 raise self._refused(each, "its current leaves the graph, and no neurons take it")
-        nodes = tuple(out[each] for each in sources)
-        gives = tuple(kinds[each] for each in sources)
+        nodes: Any = tuple(out[each] for each in sources)
+        gives: Any = tuple(kinds[each] for each in sources)
         new.output(nodes if len(nodes) > 1 else nodes[0])
         body = fx.GraphModule(made, new, "Body")
         return Converted(
@@ -215,7 +217,8 @@ class _Reading:
         if kind in ("Conv1d", "Conv2d"):
             of = Conv1d if kind == "Conv1d" else Conv2d
             weight = np.asarray(node.weight)
-            made: Any = of(
+            make: Any = of
+            made = make(
                 weight.shape[1] * int(node.groups),
                 weight.shape[0],
                 weight.shape[2:],

@@ -42,6 +42,33 @@ class Signal(NamedTuple):
         return NAMES.get(self.kind, self.kind)
 
 
+class Asked(NamedTuple):
+    """How a network is to be converted: the arguments of `from_*`."""
+
+    share: bool
+    freeze: bool
+    dense: bool
+    mass: float | None
+
+
+class Body(NamedTuple):
+    """A converted graph.
+
+    Attributes:
+        body: the graph, as a module.
+        takes: "spikes" or "dense".
+        gives: kinds of the output, in the output's structure.
+        steps: of a loop in `forward`; None where it is one step, or takes as many as there are.
+        static: whether every step of that loop sees the same input (B, ...).
+    """
+
+    body: fx.GraphModule
+    takes: str
+    gives: Any
+    steps: int | None
+    static: bool
+
+
 def left(part: Any, signal: dict[fx.Node, Signal]) -> tuple[Any, Any]:
     """(kinds, nodes) of what a network gives, in the structure in which it gives it.
 
