@@ -58,7 +58,7 @@ def limits(name: str, dt: float | None) -> tuple[float, float]:
     """Between which ends a number of this name is drawn: time constants above dt / 16, leaks in (0, 1)."""
     if name.startswith("tau"):
         return (0.0 if dt is None else SHORTEST * dt), math.inf
-    return (0.0, 1.0) if name == "alpha" else (-math.inf, math.inf)
+    return (0.0, 1.0) if name.startswith("alpha") else (-math.inf, math.inf)
 
 
 def within(value: Number, low: float, high: float = math.inf) -> Number:
