@@ -80,7 +80,7 @@ def readout(n: int, learn: bool) -> ss.Neuron:
 def layer_of(make: Any, n: int, learn: bool, dtype: torch.dtype = F64) -> ss.Layer:
     torch.manual_seed(n)
     layer = ss.Layer(ss.Linear(N_IN, n), make(n, learn)).to(dtype)
-    gain = 0.2 if make in (lif, alif, tilted) else 1.0  # the others scale their input down
+    gain = 0.2 if make in (lif, alif) else 1.0  # the others scale their input down
     nn.init.normal_(layer.connection.weight, 0.8 * gain, gain)
     return layer
 

@@ -44,16 +44,22 @@ def activity(
     if not isinstance(spikes, Spikes):
         many = ", of one layer" if isinstance(spikes, list | tuple) else ""
         raise ValueError(f"spikes: expected Spikes{many}, found {described(spikes)}")
-    return of_counts(ops.count(spikes), upper, upper_weight, lower, lower_weight)
+    numbers = _checked(upper, upper_weight, lower, lower_weight)
+    count = ops.count(spikes)  # (B, N); `torch.compile` leaves it out, and takes up what follows
+    return _Activity.apply(count, *numbers)
 
 
 def of_counts(
     count: Tensor, upper: float, upper_weight: float, lower: float, lower_weight: float
 ) -> Tensor:
     """`activity` of how often each neuron spiked in each sample, (B, N)."""
-    upper, upper_weight = at_least("upper", upper, 0), at_least("upper_weight", upper_weight, 0)
-    lower, lower_weight = at_least("lower", lower, 0), at_least("lower_weight", lower_weight, 0)
-    return _Activity.apply(count, upper, upper_weight, lower, lower_weight)
+    return _Activity.apply(count, *_checked(upper, upper_weight, lower, lower_weight))
+
+
+def _checked(upper: float, upper_weight: float, lower: float, lower_weight: float) -> list[float]:
+    named = {"upper": upper, "upper_weight": upper_weight}
+    named |= {"lower": lower, "lower_weight": lower_weight}
+    return [at_least(name, value, 0) for name, value in named.items()]
 
 
 class _Activity(torch.autograd.Function):
