@@ -176,7 +176,7 @@ def test_a_target_trace_on_a_recorded_potential():
     for b in range(2):
         for t in range(30):
             for m in range(2):
-                total += float(seen[b, t, m] - target[b, t, m]) ** 2 / (2 * 30 * 2)
+                total += float(seen[b, t, m].detach() - target[b, t, m]) ** 2 / (2 * 30 * 2)
     assert found.item() == pytest.approx(total, rel=1e-12)
     found.backward()
     grad = layer.connection.weight.grad
