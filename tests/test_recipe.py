@@ -90,6 +90,7 @@ def test_the_docstring_explains_every_field():
         ("transforms", ("Pool(two)",), r"transforms: expected numbers in Pool\(...\)"),
         ("transforms", "Pool(2)", "transforms: expected a list of texts"),
         ("label_smoothing", 1.5, r"label_smoothing: expected a share in \[0, 1\), found 1.5"),
+        ("clip_norm", -1, "clip_norm: expected a finite number >= 0, found -1.0"),
         ("weight_decay", -1, "weight_decay: expected a finite number >= 0, found -1.0"),
         ("seed", -1, r"seed: expected an integer in \[0, 2\^63\), found -1"),
         ("reset", "subtrac", "reset: expected one of .* found 'subtrac'; did you mean 'subtract'"),

@@ -166,6 +166,7 @@ def test_the_cosine_falls_from_lr_to_nothing():
         {"augment": ("EventDrop(0.5)",)},
         {"label_smoothing": 0.5},
         {"schedule": "cosine"},
+        {"clip_norm": 1e-4},
     ],
     ids=lambda change: next(iter(change)),
 )
@@ -175,6 +176,26 @@ def test_each_option_of_training_changes_it(tmp_path, change):
         train(recipe, tmp_path / name, progress=Listener())
     a, b = (load_run(tmp_path / name, "last")[0].state_dict() for name in ("a", "b"))
     assert not any(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("clip_norm", [0.0, 1e-3])
+def test_gradients_are_scaled_down_to_the_norm(tmp_path, monkeypatch, clip_norm):
+    norms = []
+
+    class Recorded(torch.optim.AdamW):
+        def step(self, *args):
+            gradients = [p.grad for group in self.param_groups for p in group["params"]]
+            norms.append(float(torch.nn.utils.get_total_norm(gradients)))
+            return super().step(*args)
+
+    monkeypatch.setattr(torch.optim, "AdamW", Recorded)
+    train(dataclasses.replace(QUICK, epochs=1, clip_norm=clip_norm), tmp_path, progress=Listener())
+    assert norms
+    assert min(norms) > 0
+    if clip_norm:
+        assert max(norms) == pytest.approx(clip_norm, rel=1e-4)
+    else:
+        assert max(norms) > 1e-2
 
 
 def test_the_dense_backend_trains_the_same_network(tmp_path):

@@ -29,6 +29,7 @@ RECIPE = dataclasses.replace(
     schedule="cosine",
     augment=("EventDrop(0.1)", "TimeJitter(2e-3)"),
     weight_decay=0.1,
+    clip_norm=0.02,
     label_smoothing=0.1,
 )
 TIMES = ("seconds", "samples_per_second", "peak_memory_mib")

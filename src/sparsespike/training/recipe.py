@@ -86,6 +86,8 @@ class Recipe:
         schedule: learning rate over the run: constant, or cosine, falling from lr to 0.
         weight_decay: share of a weight that a step takes away, per unit of lr (AdamW), >= 0; not in the
             paper.
+        clip_norm: largest norm of all gradients of a step together, beyond which they are scaled down to it,
+            >= 0; 0: as they are. Not in the paper.
         label_smoothing: share of the target that goes to all classes alike, in [0, 1); not in the paper.
         activity_upper: mean spikes per neuron and sample above which a hidden layer is penalised, >= 0.
         activity_upper_weight: weight of that penalty, >= 0.
@@ -127,6 +129,7 @@ class Recipe:
     lr_numbers: float = 1e-2
     schedule: Literal["constant", "cosine"] = "constant"
     weight_decay: float = 0.0
+    clip_norm: float = 0.0
     label_smoothing: float = 0.0
     activity_upper: float = 1.0
     activity_upper_weight: float = 0.06

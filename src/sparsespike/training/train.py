@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 import sparsespike
 from sparsespike import data
@@ -151,6 +152,8 @@ def _train_epoch(run: Run, loader: EventLoader, caught: list[int], progress: Pro
 
         run.optimiser.zero_grad()
         found.backward()
+        if recipe.clip_norm > 0:
+            nn.utils.clip_grad_norm_(run.net.parameters(), recipe.clip_norm)
         run.optimiser.step()
 
         totals.add(value, found.logit, label, spikes, found.hidden)

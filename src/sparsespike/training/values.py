@@ -57,6 +57,7 @@ _RANGES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "lr_numbers": _POSITIVE,
     "delay": ("an integer >= 0", lambda value: value >= 0),
     "weight_decay": _NOT_NEGATIVE,
+    "clip_norm": _NOT_NEGATIVE,
     "label_smoothing": _SHARE,
     "activity_upper": _NOT_NEGATIVE,
     "activity_upper_weight": _NOT_NEGATIVE,
