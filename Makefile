@@ -62,7 +62,7 @@ $(VENV)/.ready-peers: $(VENV)/.ready-dev
 test-gpu:
 	PYTHONPATH=src $(PYTHON) -m pytest $(wildcard tests/test_backends.py tests/test_backend_inputs.py \
 		tests/test_ops.py tests/test_gpu.py tests/test_gpu_batches.py tests/test_gpu_sparse.py \
-		tests/test_gpu_dynamics.py \
+		tests/test_gpu_dynamics.py tests/test_gpu_delays.py \
 		tests/test_gpu_pool.py tests/test_graded_words.py tests/test_words.py)
 
 # The same under NVIDIA's checker of memory accesses, races and uninitialised reads; slow.

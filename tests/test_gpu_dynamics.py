@@ -271,7 +271,7 @@ def refused() -> list[tuple[ss.Layer, str]]:
     lif = ss.LIF(10.0, 1.0)
     sparse = ss.SparseLinear.random(N, N, fan_in=2, seed=0)
     return [
-        (ss.Layer(ss.Linear(N_IN, N, delay=ss.Delay(3)), lif), "delays"),
+        (ss.Layer(ss.Linear(N_IN, N, delay=ss.Delay(3)), lif), "delays per synapse"),
         (ss.Layer(ss.Linear(N_IN, N), lif, recurrent=sparse), "a recurrent SparseLinear"),
         (
             ss.Layer(ss.Linear(N_IN, 513), lif, recurrent=ss.Linear(513, 513)),

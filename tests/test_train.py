@@ -183,10 +183,10 @@ def test_gradients_are_scaled_down_to_the_norm(tmp_path, monkeypatch, clip_norm)
     norms = []
 
     class Recorded(torch.optim.AdamW):
-        def step(self, *args):
+        def step(self, closure=None):
             gradients = [p.grad for group in self.param_groups for p in group["params"]]
             norms.append(float(torch.nn.utils.get_total_norm(gradients)))
-            return super().step(*args)
+            return super().step(closure)
 
     monkeypatch.setattr(torch.optim, "AdamW", Recorded)
     train(dataclasses.replace(QUICK, epochs=1, clip_norm=clip_norm), tmp_path, progress=Listener())

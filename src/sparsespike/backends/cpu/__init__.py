@@ -27,12 +27,13 @@ from sparsespike.backends.cpu import (
 from sparsespike.backends.cpu.dynamics import readout_layer, spiking_layer
 from sparsespike.backends.cpu.lif import ZERO
 from sparsespike.backends.cpu.linear_form import LinearForm
-from sparsespike.backends.cpu.moved import move_events
+from sparsespike.backends.cpu.moved import arrived
 from sparsespike.backends.cpu.relays import count_backward, count_forward, max_pool, sum_pool
 from sparsespike.backends.cpu.simd import aligned
 from sparsespike.backends.cpu.sites import Layout, Sites, at_places, places, room
 from sparsespike.backends.cpu.threads import ranges, run_all
 from sparsespike.backends.kernels import plain_neuron
+from sparsespike.backends.moved import move_events
 from sparsespike.descriptions import LIF, Cell, Dynamics, Precision, Readout, Term
 from sparsespike.spikes.spikes import Spikes
 
@@ -52,7 +53,7 @@ def spiking_forward(
     terms: Sequence[Term], cell: Cell, precision: Precision, recorded: bool
 ) -> Fired:
     """One spiking layer; see `Backend`. The active set is listed in any case: the scan finds both at once."""
-    terms = move_events(terms, cell).terms
+    terms = move_events(terms, cell, arrived).terms
     if isinstance(cell.neuron, Dynamics):
         return spiking_layer.spiking_forward(terms, cell, recorded)
     dtype, n_out = form.numpy_dtype(terms[0].parameter[0]), terms[0].connection.n_out
@@ -98,7 +99,7 @@ def spiking_backward(
     needed: Sequence[bool],
 ) -> Gradients:
     """Sparse gradient of one spiking layer; see `Backend`. Each term has a walk, and forms, of its own."""
-    given = move_events(terms, cell, needed)
+    given = move_events(terms, cell, arrived, needed)
     terms = given.terms
     if isinstance(cell.neuron, Dynamics):
         found = spiking_layer.spiking_backward(grad, terms, kept, fired, cell, needed)
@@ -216,7 +217,7 @@ def _spiking_gradient(
 
 def readout_forward(terms: Sequence[Term], cell: Cell, precision: Precision) -> Read:
     """One readout layer; see `Backend`."""
-    terms = move_events(terms, cell).terms
+    terms = move_events(terms, cell, arrived).terms
     if isinstance(cell.neuron, Dynamics):
         return readout_layer.readout_forward(terms, cell)
     dtype, n_out = form.numpy_dtype(terms[0].parameter[0]), terms[0].connection.n_out
@@ -244,7 +245,7 @@ def readout_backward(
     needed: Sequence[bool],
 ) -> Gradients:
     """Gradient of one readout layer; see `Backend`."""
-    given = move_events(terms, cell, needed)
+    given = move_events(terms, cell, arrived, needed)
     terms = given.terms
     if isinstance(cell.neuron, Dynamics):
         return given.back(readout_layer.readout_backward(grad, terms, kept, cell, needed))

@@ -28,7 +28,9 @@ from sparsespike.backends.gpu import (
     surrogate,
 )
 from sparsespike.backends.gpu.launch import on_device
+from sparsespike.backends.gpu.moved import arrived
 from sparsespike.backends.kernels import plain_neuron
+from sparsespike.backends.moved import move_events
 from sparsespike.descriptions import LIF, Cell, Dynamics, Precision, Readout, Term
 from sparsespike.spikes.spikes import Spikes
 from sparsespike.spikes.windows import Windows
@@ -39,6 +41,7 @@ def spiking_forward(
     terms: Sequence[Term], cell: Cell, precision: Precision, recorded: bool
 ) -> Fired:
     """One spiking layer; see `Backend`. Unless `recorded`, `value` and `potential` come empty."""
+    terms = move_events(terms, cell, arrived).terms
     if isinstance(cell.neuron, Dynamics):
         with on_device(terms[0].parameter[0]):
             return dynamics.spiking_forward(terms, cell, precision, recorded)
@@ -90,9 +93,12 @@ def spiking_backward(
     needed: Sequence[bool],
 ) -> Gradients:
     """Sparse gradient of one spiking layer; see `Backend`."""
+    given = move_events(terms, cell, arrived, needed)
+    terms = given.terms
     if isinstance(cell.neuron, Dynamics):
         with on_device(grad.output):
-            return dynamics.spiking_backward(grad, terms, kept, fired, cell, precision, needed)
+            found = dynamics.spiking_backward(grad, terms, kept, fired, cell, precision, needed)
+        return given.back(found)
     known, potential, own = plain_neuron(cell, LIF, "gpu"), fired.potential, fired.words
     assert potential is not None
     attached = known.attached
@@ -135,11 +141,13 @@ def spiking_backward(
 
             return send_back
 
-        return Gradients(passes.gradients(terms, kept, precision, needed, walk_of))
+        found = passes.gradients(terms, kept, precision, needed, walk_of)
+    return given.back(Gradients(found))
 
 
 def readout_forward(terms: Sequence[Term], cell: Cell, precision: Precision) -> Read:
     """One readout layer; see `Backend`."""
+    terms = move_events(terms, cell, arrived).terms
     if isinstance(cell.neuron, Dynamics):
         with on_device(terms[0].parameter[0]):
             return dynamics.readout_forward(terms, cell, precision)
@@ -180,9 +188,12 @@ def readout_backward(
     needed: Sequence[bool],
 ) -> Gradients:
     """Gradient of one readout layer; see `Backend`."""
+    given = move_events(terms, cell, arrived, needed)
+    terms = given.terms
     if isinstance(cell.neuron, Dynamics):
         with on_device(grad.output):
-            return dynamics.readout_backward(grad, terms, kept, cell, precision, needed)
+            found = dynamics.readout_backward(grad, terms, kept, cell, precision, needed)
+        return given.back(found)
     known = plain_neuron(cell, Readout, "gpu")
     above = grad.output
     n_batch, n_step, n_out = above.shape
@@ -205,9 +216,8 @@ def readout_backward(
                 enable_fp_fusion=False,
             )
 
-        return Gradients(
-            passes.backward(passes.synapses_of(terms, precision, kept), needed, integrate_back)
-        )
+        synapses = passes.synapses_of(terms, precision, kept)
+        return given.back(Gradients(passes.backward(synapses, needed, integrate_back)))
 
 
 def count_forward(spikes: Spikes) -> Tensor:

@@ -117,6 +117,15 @@ def _one(term: Term, how: Products, planes: Tensor | None) -> Synapses:
         return ConvSynapses(term, how, planes)
     if isinstance(term.connection, SparseLinear):
         return SparseSynapses(term, planes)
-    refuse(isinstance(term.connection, Delayed), "delays", "gpu")
+    if isinstance(term.connection, Delayed):
+        refuse(True, _late(term.connection), "gpu")
     with_kernel(term.connection, Linear, "gpu")
     return LinearSynapses(term, how, planes)
+
+
+def _late(connection: Delayed) -> str:
+    """Delays in words: those that are not given to the events."""
+    if connection.moves_events:
+        return "delays with a state"
+    of = f" of a {type(connection.synapses).__name__}" if connection.per == "input" else ""
+    return f"delays per {connection.per}{of}"
