@@ -13,8 +13,10 @@ import torch
 
 import sparsespike as ss
 from sparsespike.cli.options import attribute_help
+from sparsespike.data import catalogue
 from sparsespike.training import recipe as recipes
 from sparsespike.training.recipe import Recipe
+from sparsespike.training.values import called
 
 FIELDS = [field.name for field in dataclasses.fields(Recipe)]
 
@@ -56,6 +58,19 @@ def test_every_recipe_is_of_a_known_dataset():
 @pytest.mark.parametrize("name", recipes.names())
 def test_a_shipped_recipe_names_every_field_in_order(name):
     assert list(tomllib.loads(shipped_text(name))) == FIELDS
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_a_shipped_recipe_fits_its_data(name):
+    recipe = recipes.load(name)
+    source = getattr(catalogue, recipe.dataset.upper().replace("-", "_"))
+    sensor = source.sensor
+    for text in recipe.transforms:
+        kind, numbers = called("transforms", text, recipes.SELECTIONS)
+        sensor = getattr(ss.data, kind)(*numbers).sensor(sensor)
+    net = recipe.network(sensor, source.n_classes)
+    assert list(net.parameters())[-1].shape[0] == source.n_classes
+    assert len(recipe.augmentations()) == len(recipe.augment)
 
 
 @pytest.mark.parametrize("name", recipes.names())
