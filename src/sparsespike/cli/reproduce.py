@@ -37,10 +37,11 @@ def add_reproduce(commands: Any) -> None:
         "examples:\n"
         "  sparsespike reproduce all --quick --out quick     a quarter of an hour on two cores\n"
         "  sparsespike reproduce fig5 --out reproduction\n\n"
-        "Results are appended to DIR/results/reproduction.jsonl, pages and figures go to DIR/docs, "
-        "trained\n"
-        "networks to DIR/runs. It may be stopped at any moment: started again, it goes on with "
-        "what is missing.",
+        "Results are appended to DIR/results/reproduction.jsonl, pages and figures go to DIR/docs "
+        "(of --device\n"
+        "cuda by the name reproduction-cuda), trained networks to DIR/runs. It may be stopped at "
+        "any moment:\n"
+        "started again, it goes on with what is missing.",
     )
     reproduce.add_argument(
         "experiment", nargs="+", metavar="NAME", help="one or more of the experiments below, or all"
@@ -62,7 +63,10 @@ def add_reproduce(commands: Any) -> None:
         help="where to train and time; results of each are kept apart (default: cpu)",
     )
     reproduce.add_argument(
-        "--jobs", type=int, metavar="N", help="trainings at once (default: one per core)"
+        "--jobs",
+        type=int,
+        metavar="N",
+        help="trainings at once (default: one per core; 1 on a GPU)",
     )
     add_data_folder(reproduce)
 
@@ -70,18 +74,24 @@ def add_reproduce(commands: Any) -> None:
 def _reproduce(parsed: argparse.Namespace) -> None:
     from rich.console import Console
 
+    from sparsespike.backends import load
     from sparsespike.bench.trial import backend_on
     from sparsespike.reproduce import reproduce
     from sparsespike.reproduce.cell import Place
 
-    jobs = (os.cpu_count() or 1) if parsed.jobs is None else parsed.jobs
+    many = (os.cpu_count() or 1) if parsed.device == "cpu" else 1
+    jobs = many if parsed.jobs is None else parsed.jobs
     if jobs < 1:
         raise UsageError(f"--jobs: expected an integer >= 1, found {jobs}")
-    backend_on(parsed.device)  # or says that there is no GPU
+    try:
+        backend = backend_on(parsed.device)
+    except ValueError as error:  # there is no GPU
+        raise UsageError(f"--{error}") from None
+    load(backend)  # or says what its kernels lack
     place = Place(parsed.out, parsed.data, parsed.device)
     console = Console(stderr=True, highlight=False)
     failed = reproduce(parsed.experiment, place, parsed.quick, console, jobs)
-    print(parsed.out / "docs" / "reproduction.html")
+    print(place.page)
     if failed:
         named = "; ".join(f"{name}: {why}" for name, why in failed.items())
         raise ValueError(f"{len(failed)} measurements failed: {named}")

@@ -6,6 +6,7 @@ trained.py, timed.py, gradients.py, operations.py, synops.py       what is measu
 table1.py, table2.py, fig3.py, fig4.py, fig5.py, deep.py, conv.py       the paper's
 break_even.py, horizon.py, align.py      beyond it
 claim.py                         what the paper says beside what was found
+times.py, lines.py               times with their spread, and panels of lines by method
 
 Everything is drawn from `results/reproduction.jsonl`, which is appended to and never rewritten.
 """
@@ -85,24 +86,24 @@ def reproduce(
 
 
 def write_pages(place: Place, covered: Scope, records: Records, failed: dict[str, str]) -> None:
-    """Writes figures, `docs/reproduction.md` and `docs/reproduction.html` from what is recorded.
+    """Writes figures, the HTML page (`Place.page`) and the Markdown page beside it from what is recorded.
 
     Raises:
         OSError: if a file cannot be written.
     """
-    docs = place.out / "docs"
-    figures = docs / "reproduction"
+    figures = place.page.with_suffix("")
     sections = [_claims(covered, records)]
     for each in EXPERIMENTS.values():
         section = each.section(covered, records)
-        command = f"`{_command(each.NAME, covered)}`"
+        command = f"`{_command(each.NAME, covered, records)}`"
         sections.append(Section(section.title, [*section.parts, command]))
     sections.append(_how(covered, records, failed))
     for section in sections:
         for part in section.parts:
             if isinstance(part, Drawing):
                 save(part, figures)
-    title = "The paper, reproduced" + (" (quick)" if covered.quick else "")
+    title = "The paper, reproduced" + ("" if place.device == "cpu" else " on a GPU")
+    title += " (quick)" if covered.quick else ""
     lead = (
         "Every table and figure of Perez-Nieves and Goodman, Sparse Spiking Gradient Descent "
         "(NeurIPS 2021), measured again by sparsespike, and some that the paper does not have."
@@ -113,12 +114,14 @@ def write_pages(place: Place, covered: Scope, records: Records, failed: dict[str
             "everything runs. Its numbers are no results."
         )
     figures.mkdir(parents=True, exist_ok=True)
-    write(docs / "reproduction.html", html(title, lead, sections).encode())
-    write(docs / "reproduction.md", markdown(title, lead, sections, figures.name).encode())
+    write(place.page, html(title, lead, sections).encode())
+    text = markdown(title, lead, sections, figures.name)
+    write(place.page.with_suffix(".md"), text.encode())
 
 
-def _command(name: str, covered: Scope) -> str:
-    return f"sparsespike reproduce {name}" + (" --quick" if covered.quick else "")
+def _command(name: str, covered: Scope, records: Records) -> str:
+    device = "" if records.device == "cpu" else f" --device {records.device}"
+    return f"sparsespike reproduce {name}" + device + (" --quick" if covered.quick else "")
 
 
 def _claims(covered: Scope, records: Records) -> Section:
@@ -128,7 +131,7 @@ def _claims(covered: Scope, records: Records) -> Section:
         if covered.quick:
             made = [dataclasses.replace(one, verdict="not comparable") for one in made]
         claims += made
-        commands += [_command(each.NAME, covered)] * len(made)
+        commands += [_command(each.NAME, covered, records)] * len(made)
     parts: list[str | Table | Drawing] = (
         [claim.table(claims, commands)] if claims else ["Nothing is measured yet."]
     )
@@ -148,13 +151,13 @@ def _how(covered: Scope, records: Records, failed: dict[str, str]) -> Section:
     facts = [f"{len(known)} of {len(wanted)} cells are measured."]
     if found:
         commits = sorted({str(record["commit"])[:7] for record in found})
-        machines = sorted({f"{record['cpu']}, {record['cores']} cores" for record in found})
+        machines = sorted({_machine(record) for record in found})
         times = sorted(record["time"] for record in found)
         hours = sum(record["seconds"] for record in found) / 3600
         versions = sorted({f"torch {record['versions']['torch']}" for record in found})
         facts.append(
             f"Commits {', '.join(commits)}; {'; '.join(machines)}; {', '.join(versions)}; measured "
-            f"from {times[0]} to {times[-1]}, {hours:.1f} hours of one core."
+            f"from {times[0]} to {times[-1]}, {hours:.1f} hours of {records.processor}."
         )
     stand_ins = [each.title for each in covered.materials if each.stands_in]
     if stand_ins:
@@ -165,3 +168,8 @@ def _how(covered: Scope, records: Records, failed: dict[str, str]) -> Section:
     if failed:
         facts += [f"Failed: {name}: {why}" for name, why in failed.items()]
     return Section("How this was measured", facts)
+
+
+def _machine(record: dict[str, Any]) -> str:
+    gpu = f", {record['gpu']}" if "gpu" in record else ""
+    return f"{record['cpu']}, {record['cores']} cores{gpu}"

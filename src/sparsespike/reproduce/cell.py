@@ -39,6 +39,12 @@ class Place:
         """The results, one line per cell."""
         return self.out / "results" / "reproduction.jsonl"
 
+    @property
+    def page(self) -> Path:
+        """The HTML page; the Markdown page and the folder of figures are beside it, of the same stem."""
+        stem = "reproduction" if self.device == "cpu" else f"reproduction-{self.device}"
+        return self.out / "docs" / f"{stem}.html"
+
 
 class Cell:
     """One measurement: a base of frozen dataclasses.

@@ -58,7 +58,7 @@ def section(scope: Scope, records: Records) -> Section:
             Table(
                 header,
                 steps,
-                f"A training step, B = {BATCH}, T = 100, one core; activity {shares}.",
+                f"A training step, B = {BATCH}, T = 100, {records.processor}; activity {shares}.",
             )
         )
     return Section(TITLE, parts or ["Not measured yet."])

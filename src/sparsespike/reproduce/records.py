@@ -41,6 +41,14 @@ class Records:
     def __len__(self) -> int:
         return len(self._found)
 
+    @property
+    def processor(self) -> str:
+        """What times are of: "one CPU core", or the GPU by its name."""
+        if self.device == "cpu":
+            return "one CPU core"
+        names = sorted({record["gpu"] for record in self._found.values() if "gpu" in record})
+        return " and ".join(names) or "a GPU"
+
     def find(self, cell: Cell) -> dict[str, Any] | None:
         """What a cell found; None if it has not run."""
         record = self._found.get(_text(key(cell)))
