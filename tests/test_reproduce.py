@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
+import math
 import os
 import signal
 from dataclasses import dataclass
@@ -16,11 +18,13 @@ from rich.console import Console
 from torch.nn import functional
 
 import sparsespike as ss
+from sparsespike.backends import device_for
 from sparsespike.bench import LayerBench
 from sparsespike.cli import main
 from sparsespike.cli.reproduce import NAMES
 from sparsespike.pages.page import Section
 from sparsespike.reproduce import EXPERIMENTS, reproduce, runner, write_pages
+from sparsespike.reproduce.break_even import ConvLayer
 from sparsespike.reproduce.cell import Cell, Place, key
 from sparsespike.reproduce.claim import spread
 from sparsespike.reproduce.gradients import Alignment, GradientMaps
@@ -29,6 +33,8 @@ from sparsespike.reproduce.records import Records
 from sparsespike.reproduce.scope import scope
 from sparsespike.reproduce.synops import counted as synops
 from sparsespike.reproduce.table1 import exponent
+from sparsespike.reproduce.timed import EVERY, SyntheticLayer, TrainedLayer, TrainedStep
+from sparsespike.reproduce.times import ratio_of
 from sparsespike.reproduce.trained import Training
 
 SMALL = Training("fashion-mnist", "fashion-mnist-sample", 0, 1, hidden=(20, 15), b_th=0.3)
@@ -131,6 +137,12 @@ def test_the_command_refuses_what_it_does_not_know_and_leaves_nothing(capsys, tm
     assert "error: experiment: expected table1, table2, " in capsys.readouterr().err
     assert main(["reproduce", "fig5", "--jobs", "0", "--out", out]) == 2
     assert "--jobs: expected an integer >= 1, found 0" in capsys.readouterr().err
+    if not torch.cuda.is_available():
+        assert main(["reproduce", "fig4", "--device", "cuda", "--out", out]) == 2
+        said = capsys.readouterr().err
+        assert (
+            said == 'sparsespike: error: --device: expected a CUDA device for "cuda", found none\n'
+        )
     assert not (tmp_path / "out").exists()
 
 
@@ -197,6 +209,91 @@ def test_the_spread_of_seeds_is_the_standard_error():
     assert found.percent() == "82.0 ± 1.2 % (3 seeds)"
     assert spread([0.5]).percent() == "50.0 % (1 seed)"  # pyright: ignore[reportOptionalMemberAccess]
     assert spread([]) is None
+
+
+def test_on_a_gpu_every_cell_asks_for_it_and_has_a_place_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    place = Place(tmp_path, device="cuda")
+
+    class Asked(Exception):
+        pass
+
+    def train(recipe, folder, root, resume, progress):
+        assert recipe.backend == "gpu"
+        assert device_for(recipe.backend) == torch.device("cuda", 0)
+        assert folder.parent == tmp_path / "runs" / "cuda"
+        raise Asked
+
+    monkeypatch.setattr("sparsespike.reproduce.trained.train", train)
+    with pytest.raises(Asked):
+        SMALL.compute(place)
+    benches = []
+
+    def measured(bench):
+        benches.append(bench)
+        return {}
+
+    monkeypatch.setattr("sparsespike.reproduce.timed.measured", measured)
+    monkeypatch.setattr("sparsespike.reproduce.break_even.measured", measured)
+    monkeypatch.setattr(Training, "compute", lambda self, place: {})
+    SyntheticLayer(30, 4, 20, 0.05, EVERY, 1).compute(place)
+    ConvLayer(0.01, EVERY, 1).compute(place)
+    TrainedLayer(SMALL, 4, 0.0, EVERY, 1).compute(place)
+    TrainedStep(SMALL, 4, EVERY, 1).compute(place)
+    assert [bench.device for bench in benches] == ["cuda"] * 4
+    assert all(bench.methods == EVERY for bench in benches)
+    case = benches[0].case()
+    assert (case.device, case.backend) == ("cuda", "gpu")
+    # No device but the case's own: what is left behind on the CPU would meet what is not.
+    for method in ("paper-loop", "clean-dense"):
+        trial = dataclasses.replace(case, device="meta").trial(method)
+        fired = trial.phases["forward"](None)
+        there = [*trial.given, fired, *trial.phases["backward"](fired)]
+        assert {tensor.device.type for tensor in there} == {"meta"}
+
+
+def test_the_page_of_a_gpu_leaves_that_of_the_cpu_alone_and_names_the_gpu(tmp_path):
+    covered = scope(True, None)
+    cell = EXPERIMENTS["fig4"].cells(covered)[0]
+    row = {"reason": "", "peak_mib": 2.0, "memory_saved_percent": 0.0}
+    ms = {
+        phase: {"median": 2.0, "p20": 1.0, "p80": 4.0} for phase in ("forward", "backward", "total")
+    }
+    slow = {phase: {name: 10 * of for name, of in taken.items()} for phase, taken in ms.items()}
+    found = {
+        "case": {"steps": 100, "neurons": 200, "batch_size": 64},
+        "rows": [
+            {**row, "method": "sparsespike", "ms": ms},
+            {**row, "method": "paper-loop", "ms": {}, "reason": "out of memory"},
+            {**row, "method": "clean-dense", "ms": slow, "memory_saved_percent": 96.0},
+        ],
+    }
+    assert ratio_of(found, "clean-dense", "backward") == (10.0, 10 / 4, 40.0)
+    assert math.isnan(ratio_of(found, "paper-loop", "backward").value)
+    about = {
+        "device": "cuda",
+        "gpu": "NVIDIA H200",
+        "cpu": "a CPU",
+        "cores": 16,
+        "commit": "f" * 40,
+    }
+    about |= {"time": "2026-01-01", "seconds": 3600.0, "versions": {"torch": "2.13"}}
+    place = Place(tmp_path, device="cuda")
+    place.records.parent.mkdir()
+    place.records.write_text(json.dumps({**about, "cell": key(cell), "found": found}) + "\n")
+    write_pages(place, covered, Records(place.records, "cuda"), {})
+    docs = tmp_path / "docs"
+    assert {path.name for path in docs.iterdir()} == {
+        "reproduction-cuda", "reproduction-cuda.html", "reproduction-cuda.md",
+    }  # fmt: skip
+    text = (docs / "reproduction-cuda.md").read_text()
+    assert "float32, NVIDIA H200" in text
+    assert "reproduction-cuda/fig4a.svg" in text
+    assert "sparsespike reproduce fig4 --device cuda --quick" in text
+    assert "out of memory" in text
+    assert "a CPU, 16 cores, NVIDIA H200" in text
+    assert len(Records(place.records, "cpu")) == 0
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from sparsespike.reproduce.claim import Claim
 from sparsespike.reproduce.records import Records
 from sparsespike.reproduce.scope import Scope
 from sparsespike.reproduce.timed import START_S, SyntheticLayer, measured
+from sparsespike.reproduce.times import COLOUR_OF, LABELS, OF_RATIOS, draw, ratio_of
 
 NAME, TITLE = "break-even", "Where sparse stops paying"
 METHODS: tuple[Method, ...] = ("sparsespike", "clean-dense", "fused-dense")
@@ -80,29 +81,29 @@ def section(scope: Scope, records: Records) -> Section:
     with style():
         figure, axes = panels(1, 2, height=3.4, sharey=True)
         for ax, (label, points) in zip(axes, found.items(), strict=True):
-            for method, colour in (("clean-dense", "blue"), ("fused-dense", "green")):
-                for phase, marker in zip(PHASES, ("o--", "o-"), strict=True):
-                    known = [(share, _ratio(one, method, phase)) for share, one in points]
-                    known = [(share, ratio) for share, ratio in known if ratio is not None]
+            for method in METHODS[1:]:
+                for phase, mark in zip(PHASES, ("o--", "o-"), strict=True):
+                    known = [(share, ratio_of(one, method, phase)) for share, one in points]
+                    known = [(share, ratio) for share, ratio in known if ratio.value > 0]
                     if not known:
                         continue
                     share, ratio = zip(*known, strict=True)
-                    ax.plot([100 * x for x in share], ratio, marker, color=COLOURS[colour],
-                            label=f"{method.replace('-', ' ')}, {phase}")  # fmt: skip
-                    at = crossing(list(share), [1 / value for value in ratio])
+                    named = f"{LABELS[method]}: {phase}"
+                    draw(ax, [100 * x for x in share], ratio, mark, COLOUR_OF[method], named)
+                    at = crossing(list(share), [1 / one.value for one in ratio])
                     rows.append([label, method, phase, _share(at, share)])
             ax.axhline(1, color=COLOURS["grey"], linewidth=1)
             ax.set(xscale="log", yscale="log", xlabel="spikes and active entries (%)", title=label)
         for ax in axes:
             plain_numbers(ax.xaxis, ax.yaxis)
         axes[0].set_ylabel("dense time / sparsespike's")
-        legend_above(figure, axes[0])
+        legend_above(figure, axes[0], columns=2)
     drawing = Drawing(
         "break-even",
         figure,
         "How many times longer dense methods take, against the share of entries that spike and "
         "that are active; below the grey line dense is faster. Trained layers of the paper have "
-        "0.8 to 1.7 %.",
+        f"0.8 to 1.7 %. {OF_RATIOS}",
         "Speed-up against the share of active entries, for a linear layer and a convolution.",
     )
     header = ("layer", "against", "phase", "sparse is faster below")
@@ -127,11 +128,6 @@ def _lines(scope: Scope) -> dict[str, list[Any]]:
             ConvLayer(share, methods, repeats) for share in shares
         ],
     }
-
-
-def _ratio(found: dict[str, Any], method: str, phase: str) -> float | None:
-    row = next((row for row in found["rows"] if row["method"] == method), None)
-    return None if row is None else row["ratio"].get(phase)
 
 
 def _share(at: float, shares: tuple[float, ...]) -> str:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any
+from typing import Any, NamedTuple
 
 from sparsespike.pages.figure import COLOURS, Drawing, panels, style
 from sparsespike.pages.page import Section, Table
@@ -12,6 +11,7 @@ from sparsespike.reproduce.claim import Claim, spread
 from sparsespike.reproduce.records import Records
 from sparsespike.reproduce.scope import Scope
 from sparsespike.reproduce.timed import CLEAN, TrainedStep
+from sparsespike.reproduce.times import OF_RATIOS, Taken, draw, ratio_of
 from sparsespike.reproduce.trained import Training
 
 NAME, TITLE = "deep", "Five hidden layers"
@@ -75,11 +75,11 @@ def claims(scope: Scope, records: Records) -> list[Claim]:
                 "The backward speed-up grows with depth",
                 "3.4",
                 f"{PAPER_SPEED}× with 5 layers, {PAPER_SPEED_SHALLOW}× with 2",
-                f"{deep['backward']:.3g}× with 5, {shallow['backward']:.3g}× with 2",
+                f"{deep.backward.value:.3g}× with 5, {shallow.backward.value:.3g}× with 2",
                 "reproduced"
-                if deep["backward"] >= 0.97 * shallow["backward"]
+                if deep.backward.value >= 0.97 * shallow.backward.value
                 else "not reproduced",
-                f"a whole step against the clean dense loop, B = {BATCH}, one CPU core",
+                f"a whole step against the clean dense loop, B = {BATCH}, {records.processor}",
             )
         )
     return made
@@ -91,7 +91,7 @@ def _training(scope: Scope, depth: int, epochs: int, seed: int) -> Training:
 
 
 def _runs(scope: Scope) -> list[Training]:
-    epochs, seeds = (1, 1) if scope.quick else (15, 3)
+    epochs, seeds = (1, 1) if scope.quick else (15, 5)
     return [_training(scope, 5, epochs, seed) for seed in range(seeds)]
 
 
@@ -110,27 +110,33 @@ def _steps(scope: Scope) -> list[TrainedStep]:
     ]
 
 
-def _points(scope: Scope, records: Records) -> list[tuple[int, dict[str, float]]]:
-    """(depth, how many times longer the clean dense loop takes, by phase, and activity)."""
+class _Point(NamedTuple):
+    """A step of a network: how many times longer the clean dense loop takes, and mean activity."""
+
+    backward: Taken
+    total: Taken
+    activity: float
+
+
+def _points(scope: Scope, records: Records) -> list[tuple[int, _Point]]:
+    """By number of hidden layers."""
     points = []
     for cell in _steps(scope):
         found = records.find(cell)
         if found is None:
             continue
-        row = next(row for row in found["rows"] if row["method"] == "clean-dense")
         share = found["case"]["activity"]
-        mean = sum(share) / len(share)
-        ratio = {phase: row["ratio"].get(phase, math.nan) for phase in ("backward", "total")}
-        points.append((len(share), {**ratio, "activity": mean}))
+        backward, total = (ratio_of(found, "clean-dense", one) for one in ("backward", "total"))
+        points.append((len(share), _Point(backward, total, sum(share) / len(share))))
     return points
 
 
-def _reading(points: list[tuple[int, dict[str, float]]]) -> str:
+def _reading(points: list[tuple[int, _Point]]) -> str:
     speed, share, depth = (
         ", ".join(texts)
         for texts in (
-            [f"{one['backward']:.1f}" for _, one in points],
-            [f"{one['activity']:.1%}" for _, one in points],
+            [f"{one.backward.value:.1f}" for _, one in points],
+            [f"{one.activity:.1%}" for _, one in points],
             [str(n) for n, _ in points],
         )
     )
@@ -141,24 +147,17 @@ def _reading(points: list[tuple[int, dict[str, float]]]) -> str:
     )
 
 
-def _drawing(points: list[tuple[int, dict[str, float]]]) -> Drawing:
+def _drawing(points: list[tuple[int, _Point]]) -> Drawing:
     depth = [n for n, _ in points]
     with style():
         figure, (left, right) = panels(1, 2, height=2.7)
-        for phase, colour, label in (
-            ("backward", "orange", "backward"),
-            ("total", "blue", "whole step"),
-        ):
-            left.plot(
-                depth, [one[phase] for _, one in points], "o-", color=COLOURS[colour], label=label
-            )
+        draw(left, depth, [one.backward for _, one in points], "o-", "orange", "backward")
+        draw(left, depth, [one.total for _, one in points], "o-", "blue", "whole step")
         left.set(
             xlabel="hidden layers of 300", ylabel="clean dense time / sparsespike's", ylim=(0, None)
         )
         left.legend()
-        right.plot(
-            depth, [100 * one["activity"] for _, one in points], "o-", color=COLOURS["green"]
-        )
+        right.plot(depth, [100 * one.activity for _, one in points], "o-", color=COLOURS["green"])
         right.set(xlabel="hidden layers of 300", ylabel="active entries, mean (%)", ylim=(0, None))
         for ax in (left, right):
             ax.set_xticks(depth)
@@ -166,6 +165,6 @@ def _drawing(points: list[tuple[int, dict[str, float]]]) -> Drawing:
         "deep",
         figure,
         "How many times longer the clean dense loop takes for a training step, against depth "
-        "(left), with the activity of the hidden layers (right).",
+        f"(left), with the activity of the hidden layers (right). {OF_RATIOS}",
         "Speed-up and activity against the number of hidden layers.",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from typing import Any
 
@@ -218,19 +219,21 @@ def _drawn_losses(materials: list[Material], records: Records) -> Drawing:
 
 
 def _drawn_accuracies(scope: Scope, records: Records) -> Drawing:
+    kinds = (
+        ("sparse, whole run", "orange", "o", Material.cut),
+        ("sparse, as long as original", "orange", "D", Material.cut_as_long),
+        ("original", "blue", "s", Material.uncut),
+    )
+    lowest = 100.0
     with style():
-        figure, (ax,) = panels(1, 1, height=2.8)
-        kinds = (
-            ("sparse, whole run", "orange", "o", Material.cut),
-            ("sparse, as long as original", "orange", "D", Material.cut_as_long),
-            ("original", "blue", "s", Material.uncut),
-        )
+        figure, (ax,) = panels(1, 1, height=3.1)
         for i, material in enumerate(scope.materials):
             for k, (label, colour, marker, runs) in enumerate(kinds):
                 accuracy = [100 * value for value in _accuracies(runs(material), records)]
-                at = i + 0.18 * (k - 1)
+                lowest = min([lowest, *accuracy])
+                middle, last = i + 0.2 * (k - 1), len(accuracy) - 1
                 ax.plot(
-                    [at] * len(accuracy),
+                    [middle + 0.025 * (j - last / 2) for j in range(len(accuracy))],
                     accuracy,
                     marker,
                     color=COLOURS[colour],
@@ -239,15 +242,18 @@ def _drawn_accuracies(scope: Scope, records: Records) -> Drawing:
                 )
             paper = 100 * PAPER[material.paper]
             ax.plot(
-                [i - 0.3, i + 0.3],
+                [i - 0.32, i + 0.32],
                 [paper, paper],
                 ":",
                 color=COLOURS["vermilion"],
                 label="" if i else "the paper, sparse",
             )
         ax.set_xticks(range(len(scope.materials)), [each.title for each in scope.materials])
-        ax.set(ylabel="test accuracy (%)", ylim=(0, 100), xlim=(-0.5, len(scope.materials) - 0.3))
-        ax.legend(loc="lower right", ncols=2)
+        start = 10 * max(0, math.floor(lowest / 10 - 0.5))
+        said = f"test accuracy (%), axis from {start}" if start else "test accuracy (%)"
+        ax.set(ylabel=said, ylim=(start, 100), xlim=(-0.5, len(scope.materials) - 0.5))
+        ax.grid(axis="y")
+        legend_above(figure, ax)
     return Drawing(
         "fig3d",
         figure,

@@ -3,18 +3,42 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from sparsespike.bench.trial import OURS
-from sparsespike.pages.figure import COLOURS, Drawing, legend_above, panels, plain_numbers, style
+from sparsespike.pages.figure import (
+    COLOURS,
+    INK,
+    Drawing,
+    legend_above,
+    panels,
+    plain_numbers,
+    style,
+)
 from sparsespike.pages.page import Section, Table
 from sparsespike.reproduce.cell import Cell
-from sparsespike.reproduce.claim import Claim
+from sparsespike.reproduce.claim import Claim, Verdict
+from sparsespike.reproduce.lines import Points, Row, drawn, not_timed
 from sparsespike.reproduce.records import Records
 from sparsespike.reproduce.scope import Material, Scope
-from sparsespike.reproduce.timed import CLEAN, EVERY, TrainedLayer
+from sparsespike.reproduce.timed import EVERY, TrainedLayer
+from sparsespike.reproduce.times import (
+    COLOUR_OF,
+    LABELS,
+    NOT_TAKEN,
+    OF_RATIOS,
+    OF_TIMES,
+    Taken,
+    bars,
+    ratio_of,
+    row_of,
+    time_of,
+)
 from sparsespike.reproduce.trained import Training
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 NAME, TITLE = "fig4", "Figure 4: speed and memory"
 BATCH = 256
@@ -24,30 +48,17 @@ SIZES = (100, 200, 400, 700, 1000)
 # many times faster forward and backward are together (figure 4C).
 PAPER_MS = {"F-MNIST": (30, 4.9), "N-MNIST": (236, 6.6), "SHD": (644, 14.7)}
 PAPER_OVERALL = {"F-MNIST": 1.45, "N-MNIST": 2.1, "SHD": 2.8}
-LABELS = {
-    OURS: "sparsespike",
-    "paper-loop": "the paper's loop, O(T²)",
-    "clean-dense": "clean dense",
-    "fused-dense": "dense, fused by hand",
-    "spikingjelly": "SpikingJelly 2",
-}
-COLOUR_OF = {
-    "paper-loop": "grey",
-    "clean-dense": "blue",
-    "fused-dense": "green",
-    "spikingjelly": "purple",
-}
-OF_DATA = ("blue", "orange", "green")
+DENSE = EVERY[1:]
 
 
 def cells(scope: Scope) -> list[Cell]:
-    """Layers after training, with every dense method; over training and by size with the clean one."""
+    """Layers after training, over training and by size, each by every method."""
     found: list[Cell] = []
     for material in scope.materials:
         found += [
             _by_method(material, scope),
-            *_over_training(material, scope),
-            *_by_size(material, scope),
+            *(cell for _, cell in _over_training(material, scope)),
+            *(cell for _, cell in _by_size(material, scope)),
         ]
     return found
 
@@ -61,11 +72,13 @@ def section(scope: Scope, records: Records) -> Section:
         if (found := records.find(_by_method(material, scope))) is not None
     ]
     if measured:
-        parts += [_table(measured), _drawn_methods(measured)]
-    for draw in (_drawn_over_training, _drawn_by_size):
-        drawing = draw(scope, records)
-        if drawing is not None:
-            parts.append(drawing)
+        parts += [_table(measured, records.processor), _drawn_methods(measured)]
+    over = _lines({each: _over_training(each, scope) for each in scope.materials}, records)
+    if over:
+        parts += [_drawn_over_training(over), *not_timed(over, "epochs")]
+    by_size = _lines({each: _by_size(each, scope) for each in scope.materials}, records)
+    if by_size:
+        parts += [_drawn_by_size(by_size), *not_timed(by_size, "neurons")]
     return Section(TITLE, parts or ["Not measured yet."])
 
 
@@ -77,15 +90,14 @@ def claims(scope: Scope, records: Records) -> list[Claim]:
         if found is None:
             continue
         original, sparse = PAPER_MS[material.paper]
-        loop, clean = _times(found, "paper-loop"), _times(found, "clean-dense")
-        where = f"one CPU core, {material.dataset}; the paper: a GPU, against its O(T²) loop"
+        where = f"{records.processor}, {material.dataset}; the paper: a GPU, against its O(T²) loop"
         made.append(
             Claim(
                 f"{material.paper}: backward of layer 2 is faster",
                 "fig. 4A, B",
                 f"{original / sparse:.0f}× ({original:g} to {sparse:g} ms)",
-                _against(loop, clean, "backward"),
-                _above(loop, clean, "backward", original / sparse),
+                _against(found, "backward"),
+                _above(found, "backward", original / sparse),
                 where,
             )
         )
@@ -94,12 +106,12 @@ def claims(scope: Scope, records: Records) -> list[Claim]:
                 f"{material.paper}: forward and backward of layer 2 together are faster",
                 "fig. 4C",
                 f"{PAPER_OVERALL[material.paper]:g}×",
-                _against(loop, clean, "total"),
-                _above(loop, clean, "total", PAPER_OVERALL[material.paper]),
+                _against(found, "total"),
+                _above(found, "total", PAPER_OVERALL[material.paper]),
                 where,
             )
         )
-        saved = clean.get("memory_saved_percent")
+        saved = row_of(found, "clean-dense").get("memory_saved_percent")
         if material.paper == "SHD" and saved is not None:
             made.append(
                 Claim(
@@ -114,19 +126,19 @@ def claims(scope: Scope, records: Records) -> list[Claim]:
     return made
 
 
-def _against(loop: dict[str, Any], clean: dict[str, Any], phase: str) -> str:
-    ours, theirs = _ratio(loop, phase), _ratio(clean, phase)
-    if math.isnan(ours):
-        return f"{_shown(theirs)}× the clean loop; the O(T²) loop did not run"
-    return f"{_shown(ours)}× ({_shown(theirs)}× the clean loop)"
+def _against(found: dict[str, Any], phase: str) -> str:
+    loop, clean = (ratio_of(found, one, phase).value for one in ("paper-loop", "clean-dense"))
+    if math.isnan(loop):
+        return f"{_shown(clean)}× the clean loop; the O(T²) loop did not run"
+    return f"{_shown(loop)}× ({_shown(clean)}× the clean loop)"
 
 
-def _above(loop: dict[str, Any], clean: dict[str, Any], phase: str, paper: float) -> Any:
+def _above(found: dict[str, Any], phase: str, paper: float) -> Verdict:
     """By the paper's own loop; where it did not run, by the clean one, which is no slower."""
-    ours = _ratio(loop, phase)
-    if math.isnan(ours):
-        return "reproduced" if _ratio(clean, phase) >= paper else "not comparable"
-    return "reproduced" if ours >= paper else "not reproduced"
+    loop, clean = (ratio_of(found, one, phase).value for one in ("paper-loop", "clean-dense"))
+    if math.isnan(loop):
+        return "reproduced" if clean >= paper else "not comparable"
+    return "reproduced" if loop >= paper else "not reproduced"
 
 
 def _shown(value: float) -> str:
@@ -134,65 +146,84 @@ def _shown(value: float) -> str:
 
 
 def _by_method(material: Material, scope: Scope) -> TrainedLayer:
-    training = material.training(0)
-    batch = BATCH if not scope.quick else 64
-    methods = EVERY if not scope.quick else EVERY[:3]
-    return TrainedLayer(training, batch, 0.0, methods, 2 if scope.quick else 7)
+    return _timed(material.training(0), scope)
 
 
-def _over_training(material: Material, scope: Scope) -> list[TrainedLayer]:
-    if scope.quick:
+def _over_training(material: Material, scope: Scope) -> list[tuple[int, TrainedLayer]]:
+    """By epochs; the last is that of `_by_method`."""
+    if scope.quick and material is not scope.images:
         return []
-    epochs = [round(part * material.epochs) for part in AFTER]
-    return [TrainedLayer(material.training(0, epochs=n), BATCH, 0.0, CLEAN, 5) for n in epochs]
+    epochs = [round(part * material.epochs) for part in (AFTER[2:] if scope.quick else AFTER)]
+    return [(n, _timed(material.training(0, epochs=n), scope)) for n in epochs]
 
 
-def _by_size(material: Material, scope: Scope) -> list[TrainedLayer]:
-    batch = BATCH if not scope.quick else 64
-    sizes = SIZES[1::2] if scope.quick else SIZES
+def _by_size(material: Material, scope: Scope) -> list[tuple[int, TrainedLayer]]:
+    """By neurons of either hidden layer."""
     if scope.quick and material is not scope.images:
         return []
     epochs = max(1, min(10, material.epochs) * (material.epochs // 100 or 1))
     return [
-        TrainedLayer(
-            Training(
-                material.recipe,
-                material.dataset,
-                0,
-                epochs if not scope.quick else 1,
-                hidden=(n, n),
-                epoch_s=material.epoch_s * n / 200,
+        (
+            n,
+            _timed(
+                Training(
+                    material.recipe,
+                    material.dataset,
+                    0,
+                    1 if scope.quick else epochs,
+                    hidden=(n, n),
+                    epoch_s=material.epoch_s * n / 200,
+                ),
+                scope,
             ),
-            batch,
-            0.0,
-            CLEAN,
-            2 if scope.quick else 5,
         )
-        for n in sizes
+        for n in (SIZES[1::2] if scope.quick else SIZES)
     ]
 
 
-def _times(found: dict[str, Any], method: str) -> dict[str, Any]:
-    return next((row for row in found["rows"] if row["method"] == method), {})
+def _timed(training: Training, scope: Scope) -> TrainedLayer:
+    if scope.quick:
+        return TrainedLayer(training, 64, 0.0, EVERY[:3], 2)
+    return TrainedLayer(training, BATCH, 0.0, EVERY, 7)
 
 
-def _ratio(row: dict[str, Any], phase: str) -> float:
-    return row.get("ratio", {}).get(phase, math.nan)
+def _lines(
+    cells: Mapping[Material, list[tuple[int, TrainedLayer]]], records: Records
+) -> dict[Material, Points]:
+    """The data sets of which two points at least are measured."""
+    lines = {
+        material: [(n, one) for n, cell in of if (one := records.find(cell)) is not None]
+        for material, of in cells.items()
+    }
+    return {material: points for material, points in lines.items() if len(points) > 1}
 
 
-def _ms(found: dict[str, Any], method: str, phase: str) -> float:
-    taken = _times(found, method).get("ms") or {}
-    return taken[phase]["median"] if phase in taken else math.nan
+def _saved(found: dict[str, Any], method: str) -> Taken:
+    """Memory saved by equation 14, per cent; of one run, without a spread."""
+    saved = row_of(found, method).get("memory_saved_percent")
+    return NOT_TAKEN if saved is None else Taken(saved, saved, saved)
 
 
-def _table(measured: Sequence[tuple[Material, dict[str, Any]]]) -> Table:
+def _backward_ms(found: dict[str, Any], method: str) -> Taken:
+    return time_of(found, method, "backward")
+
+
+def _backward(found: dict[str, Any], method: str) -> Taken:
+    return ratio_of(found, method, "backward")
+
+
+def _overall(found: dict[str, Any], method: str) -> Taken:
+    return ratio_of(found, method, "total")
+
+
+def _table(measured: Sequence[tuple[Material, dict[str, Any]]], processor: str) -> Table:
     rows = []
     for material, found in measured:
         for row in found["rows"]:
-            ours = row["method"] == OURS
+            method, ours = row["method"], row["method"] == OURS
             times = [
-                f"{_ms(found, row['method'], phase):.3g}"
-                + ("" if ours else f" ({_shown(_ratio(row, phase))}×)")
+                f"{time_of(found, method, phase).value:.3g}"
+                + ("" if ours else f" ({_shown(ratio_of(found, method, phase).value)}×)")
                 if row["ms"]
                 else "-"
                 for phase in ("forward", "backward")
@@ -201,7 +232,7 @@ def _table(measured: Sequence[tuple[Material, dict[str, Any]]]) -> Table:
             rows.append(
                 [
                     f"{material.title}, T = {found['case']['steps']}" if ours else "",
-                    LABELS[row["method"]] + (f": {row['reason']}" if row["reason"] else ""),
+                    LABELS[method] + (f": {row['reason']}" if row["reason"] else ""),
                     *times,
                     row["peak_mib"],
                     "" if saved is None or ours else f"{saved:.1f} %",
@@ -210,7 +241,7 @@ def _table(measured: Sequence[tuple[Material, dict[str, Any]]]) -> Table:
     header = ("data", "method", "forward, ms", "backward, ms", "peak, MiB", "memory saved (eq. 14)")
     case = measured[0][1]["case"]
     caption = (
-        f"Second hidden layer, N = {case['neurons']}, B = {case['batch_size']}, float32, one core, "
+        f"Second hidden layer, N = {case['neurons']}, B = {case['batch_size']}, float32, {processor}, "
         "on a batch of training samples of the trained network; in brackets how many times "
         "sparsespike's time."
     )
@@ -218,110 +249,85 @@ def _table(measured: Sequence[tuple[Material, dict[str, Any]]]) -> Table:
 
 
 def _drawn_methods(measured: Sequence[tuple[Material, dict[str, Any]]]) -> Drawing:
-    methods = [
-        method for method in COLOUR_OF if any(_times(f, method).get("ms") for _, f in measured)
-    ]
+    methods = [one for one in DENSE if any(row_of(found, one) for _, found in measured)]
+    width = 0.86 / (1 + len(methods))
     with style():
-        figure, axes = panels(1, 2, height=3.4, widths=[2, 1])
-        width = 0.8 / len(methods)
+        figure, (left, right) = panels(1, 2, height=3.4, widths=[1.9, 1])
         for i, method in enumerate(methods):
-            at = [x + (i - (len(methods) - 1) / 2) * width for x in range(len(measured))]
-            speed = [_ratio(_times(found, method), "backward") for _, found in measured]
-            bars = axes[0].bar(
-                at, speed, 0.92 * width, color=COLOURS[COLOUR_OF[method]], label=LABELS[method]
-            )
-            axes[0].bar_label(bars, [_shown(value) for value in speed], fontsize=7, padding=1)
+            colour, slot = COLOURS[COLOUR_OF[method]], (i + 1 - len(methods) / 2) * width
+            for x, (_, found) in enumerate(measured):
+                speed, saved = _backward(found, method), _saved(found, method)
+                label = LABELS[method] if x == 0 else ""
+                right.plot(x + slot, saved.value, "o", color=colour)
+                if math.isnan(speed.value):
+                    left.text(x + slot, 1.15, "not timed", rotation=90, ha="center", fontsize=7.5)
+                    continue
+                ends = {"capsize": 2.5, "elinewidth": 1.0, "ecolor": INK}
+                bar = left.bar(x + slot, speed.value, 0.92 * width, color=colour, label=label,
+                               yerr=bars([speed]), error_kw=ends)  # fmt: skip
+                left.bar_label(bar, [_shown(speed.value)], fontsize=7.5, padding=1)
         for x, (material, _) in enumerate(measured):
             original, sparse = PAPER_MS[material.paper]
-            axes[0].plot([x - 0.42, x + 0.42], [original / sparse] * 2, ":", color=COLOURS["vermilion"],
-                         label="the paper, on its GPU" if x == 0 else "")  # fmt: skip
-            saved = _times(measured[x][1], "clean-dense").get("memory_saved_percent") or math.nan
-            bars = axes[1].bar(x, saved, 0.6, color=COLOURS["blue"])
-            axes[1].bar_label(bars, [f"{saved:.0f}"], fontsize=8, padding=1)
+            bar = left.bar(x - len(methods) / 2 * width, original / sparse, 0.86 * width,
+                           facecolor="none", edgecolor=COLOURS["vermilion"], hatch="////",
+                           label="the paper: on its GPU, its loop" if x == 0 else "")  # fmt: skip
+            left.bar_label(bar, [_shown(original / sparse)], fontsize=7.5, padding=1)
         names = [material.title.replace(" (", "\n(") for material, _ in measured]
-        for ax in axes:
+        for ax in (left, right):
             ax.set_xticks(range(len(measured)), names, fontsize=8)
-        axes[0].set(ylabel="backward time / sparsespike's", yscale="log", ylim=(1, None))
-        axes[0].set_xlim(-0.5, len(measured) - 0.5)
-        plain_numbers(axes[0].yaxis)
-        legend_above(figure, axes[0], columns=3)
-        axes[1].set(ylabel="memory saved, eq. 14 (%)", ylim=(0, 112))
+            ax.set_xlim(-0.5, len(measured) - 0.5)
+        left.set(ylabel="backward time / sparsespike's", yscale="log")
+        left.set_ylim(1, 1.3 * left.get_ylim()[1])  # room for the highest bar's number
+        plain_numbers(left.yaxis)
+        legend_above(figure, left, columns=3)
+        _show_saved(right, [_saved(found, one).value for _, found in measured for one in methods])
     return Drawing(
         "fig4a",
         figure,
         "How many times longer the dense methods take for the backward pass of the second layer "
-        "(left), and the memory saved against the clean dense loop (right). The paper's own "
+        "(left), and the memory saved against each (right, equation 14). The paper's own "
         "baseline, O(T²) in time, grows faster than any method needs; a claim should rest on the "
-        "clean loop. Where a bar is missing, the table says why.",
-        "Bars of backward speed-up by data set and dense method, and of memory saved.",
+        f"clean loop. Why a bar is missing is in the table. {OF_RATIOS}",
+        "Backward speed-up and memory saved by data set and dense method.",
     )
 
 
-def _drawn_over_training(scope: Scope, records: Records) -> Drawing | None:
-    lines = {
-        material: [
-            (cell.training.epochs, one)
-            for cell in _over_training(material, scope)
-            if (one := records.find(cell)) is not None
-        ]
-        for material in scope.materials
-    }
-    lines = {material: points for material, points in lines.items() if len(points) > 1}
-    if not lines:
-        return None
-    with style():
-        figure, axes = panels(1, len(lines), height=3.0, sharey=True)
-        for ax, (material, points) in zip(axes, lines.items(), strict=True):
-            epoch = [n for n, _ in points]
-            for method, colour in (("clean-dense", "blue"), (OURS, "orange")):
-                ax.plot(epoch, [_ms(one, method, "backward") for _, one in points], "o-",
-                        color=COLOURS[colour], label=LABELS[method])  # fmt: skip
-            ax.set(yscale="log", xlabel="epochs trained", title=material.title)
-            plain_numbers(ax.yaxis)
-        axes[0].set_ylabel("backward of layer 2 (ms)")
-        legend_above(figure, axes[0])
+def _show_saved(ax: Axes, shown: Sequence[float]) -> None:
+    """Names the axis of memory saved, which starts a little below the least of it."""
+    start = 5 * math.floor(min(value for value in shown if not math.isnan(value)) / 5 - 0.1)
+    ax.set(ylabel=f"memory saved (%),\naxis from {start}", ylim=(start, 100))
+    ax.grid(axis="y")
+
+
+def _drawn_over_training(lines: Mapping[Material, Points]) -> Drawing:
+    rows = [
+        Row("backward of layer 2\n(ms)", _backward_ms, EVERY),
+        Row("backward time\n/ sparsespike's", _backward, DENSE),
+    ]
+    figure, _ = drawn(lines, "epochs trained", rows)
     return Drawing(
         "fig4b",
         figure,
-        "Backward time of the second layer as training goes on. Dense time depends on sizes alone, "
-        "sparse time on activity as well.",
-        "Backward time over training, dense and sparse, a panel per data set.",
+        "Backward time of the second layer as training goes on (above), and how many times "
+        "sparsespike's it is (below). Dense time depends on sizes alone, sparse time on activity "
+        f"as well. Above: {OF_TIMES} Below: {OF_RATIOS}",
+        "Backward time over training and its ratio, by method, a panel per data set.",
     )
 
 
-def _drawn_by_size(scope: Scope, records: Records) -> Drawing | None:
-    lines = {
-        material: [
-            (cell.training.hidden[0], one)
-            for cell in _by_size(material, scope)
-            if (one := records.find(cell)) is not None
-        ]
-        for material in scope.materials
-    }
-    lines = {material: points for material, points in lines.items() if len(points) > 1}
-    if not lines:
-        return None
-    with style():
-        figure, axes = panels(1, 3, height=3.1)
-        for (material, points), colour in zip(lines.items(), OF_DATA, strict=False):
-            n = [size for size, _ in points]
-            clean = [_times(one, "clean-dense") for _, one in points]
-            for ax, of in (
-                (axes[0], [_ratio(row, "backward") for row in clean]),
-                (axes[1], [_ratio(row, "total") for row in clean]),
-                (axes[2], [row.get("memory_saved_percent") or math.nan for row in clean]),
-            ):
-                ax.plot(n, of, "o-", color=COLOURS[colour], label=material.title)
-        axes[0].set(ylabel="backward speed-up", ylim=(0, None))
-        axes[1].set(ylabel="forward + backward speed-up", ylim=(0, None))
-        axes[2].set(ylabel="memory saved, eq. 14 (%)", ylim=(0, 103))
-        for ax in axes:
-            ax.set_xlabel("hidden neurons $N$")
-        legend_above(figure, axes[0])
+def _drawn_by_size(lines: Mapping[Material, Points]) -> Drawing:
+    rows = [
+        Row("backward time\n/ sparsespike's", _backward, DENSE),
+        Row("forward + backward\n/ sparsespike's", _overall, DENSE),
+        Row("", _saved, DENSE, "linear"),
+    ]
+    figure, axes = drawn(lines, "hidden neurons $N$", rows)
+    every = [found for points in lines.values() for _, found in points]
+    _show_saved(axes[2 * len(lines)], [_saved(one, of).value for one in every for of in DENSE])
     return Drawing(
         "fig4c",
         figure,
-        "Speed-up and memory saved in the second layer against the clean dense loop, as both "
-        "hidden layers grow.",
-        "Backward speed-up, overall speed-up and memory saved against hidden size.",
+        "How many times longer dense methods take in the second layer, and the memory saved "
+        f"against each (equation 14), as both hidden layers grow. {OF_RATIOS}",
+        "Backward ratio, overall ratio and memory saved against hidden size, by method and data set.",
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from sparsespike.bench.trial import OURS
 from sparsespike.pages.figure import COLOURS, Drawing, panels, plain_numbers, style
@@ -12,6 +11,7 @@ from sparsespike.reproduce.claim import Claim
 from sparsespike.reproduce.records import Records
 from sparsespike.reproduce.scope import Scope
 from sparsespike.reproduce.timed import CLEAN, SyntheticLayer
+from sparsespike.reproduce.times import COLOUR_OF, LABELS, OF_TIMES, draw, row_of, time_of
 
 NAME, TITLE = "horizon", "Long recordings"
 NEURONS, BATCH, EVENTS = 200, 8, 10  # events of an input unit of a sample
@@ -33,15 +33,12 @@ def section(scope: Scope, records: Records) -> Section:
     with style():
         figure, axes = panels(1, 2, height=3.0)
         steps = [n for n, _ in points]
-        for method, colour, label in (
-            ("clean-dense", "blue", "clean dense"),
-            (OURS, "orange", "sparsespike"),
-        ):
-            rows = [_row(one, method) for _, one in points]
-            time = [row["ms"]["total"]["median"] if row["ms"] else math.nan for row in rows]
-            memory = [row["peak_mib"] or math.nan for row in rows]
-            axes[0].plot(steps, time, "o-", color=COLOURS[colour], label=label)
-            axes[1].plot(steps, memory, "o-", color=COLOURS[colour], label=label)
+        for method in ("clean-dense", OURS):
+            colour, label = COLOUR_OF[method], LABELS[method]
+            time = [time_of(one, method, "total") for _, one in points]
+            memory = [row_of(one, method)["peak_mib"] or math.nan for _, one in points]
+            draw(axes[0], steps, time, "o-", colour, label)
+            axes[1].plot(steps, memory, "o-", color=COLOURS[colour])
         axes[0].set(ylabel="forward + backward (ms)")
         axes[1].set(ylabel="peak memory (MiB)")
         for ax in axes:
@@ -50,9 +47,9 @@ def section(scope: Scope, records: Records) -> Section:
         axes[0].legend()
     first, last = points[0], points[-1]
     grew = [
-        _row(last[1], method)["peak_mib"] / _row(first[1], method)["peak_mib"]
+        row_of(last[1], method)["peak_mib"] / row_of(first[1], method)["peak_mib"]
         for method in (OURS, "clean-dense")
-        if _row(last[1], method)["peak_mib"] and _row(first[1], method)["peak_mib"]
+        if row_of(last[1], method)["peak_mib"] and row_of(first[1], method)["peak_mib"]
     ]
     said = f" From T = {first[0]:,} to {last[0]:,} memory grows {grew[0]:.3g} times"
     said += f", dense {grew[1]:.3g} times." if len(grew) == 2 else "."
@@ -61,7 +58,7 @@ def section(scope: Scope, records: Records) -> Section:
         figure,
         f"Time and peak memory of one layer, N = {NEURONS}, B = {BATCH}, {EVENTS} events per input "
         "unit and sample however long the recording. What happened stays the same: the sparse "
-        f"cost grows only by the steps walked, the dense cost with T.{said}",
+        f"cost grows only by the steps walked, the dense cost with T.{said} {OF_TIMES}",
         "Time and memory against the number of steps for sparse and dense.",
     )
     return Section(TITLE, [drawing])
@@ -72,7 +69,7 @@ def claims(scope: Scope, records: Records) -> list[Claim]:
     longest = records.find(cells(scope)[-1])
     if longest is None:
         return []
-    ours, clean = _row(longest, OURS), _row(longest, "clean-dense")
+    ours, clean = row_of(longest, OURS), row_of(longest, "clean-dense")
     dense = f"{clean['peak_mib']:,.0f} MiB" if clean["peak_mib"] else clean["reason"]
     less = clean["peak_mib"] is None or clean["peak_mib"] > 10 * ours["peak_mib"]
     return [
@@ -85,7 +82,3 @@ def claims(scope: Scope, records: Records) -> list[Claim]:
             "one layer; a tenth of the dense method's memory or less counts",
         )
     ]
-
-
-def _row(found: dict[str, Any], method: str) -> dict[str, Any]:
-    return next(row for row in found["rows"] if row["method"] == method)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from sparsespike.pages.figure import COLOURS, Drawing, panels, plain_numbers, style
+from sparsespike.bench.trial import OURS
+from sparsespike.pages.figure import COLOURS, Drawing, legend_above, panels, plain_numbers, style
 from sparsespike.pages.page import Section, Table
 from sparsespike.reproduce.claim import Claim
 from sparsespike.reproduce.records import Records
 from sparsespike.reproduce.scope import Scope
 from sparsespike.reproduce.timed import CLEAN, SyntheticLayer
+from sparsespike.reproduce.times import COLOUR_OF, OF_TIMES, draw, time_of
 
 NAME, TITLE = "table1", "Table 1: complexity"
 NEURONS, BATCH, STEPS, SHARE = 400, 128, 100, 0.01
@@ -67,32 +69,7 @@ def section(scope: Scope, records: Records) -> Section:
     found = {name: _found(name, scope, records) for name in SWEEPS}
     if any(len(points) < 2 for points in found.values()):
         return Section(TITLE, ["Not measured yet."])
-    with style():
-        figure, axes = panels(2, 4, height=4.6)
-        for column, (name, points) in enumerate(found.items()):
-            x = [value * (100 if name == "share" else 1) for value, _ in points]
-            for row, lines in enumerate((COUNTED, TIMED)):
-                ax = axes[4 * row + column]
-                for line in lines:
-                    y = [line.of(one) for _, one in points]
-                    ax.plot(x, y, line.marker, color=COLOURS[line.colour], label=line.label)
-                ax.set(xscale="log", yscale="log", xlabel=SHOWN[name])
-                ax.set_xticks(x, [f"{value:g}" for value in x])
-                if row:
-                    plain_numbers(ax.yaxis)
-                ax.minorticks_off()
-        axes[0].set_ylabel("terms of a sum")
-        axes[4].set_ylabel("backward (ms)")
-        axes[0].legend(fontsize=7)
-        axes[4].legend(fontsize=7)
-    drawing = Drawing(
-        "table1",
-        figure,
-        "Terms of the sums (above) and backward time (below) of one layer against each quantity, "
-        f"both axes logarithmic; the others at N = {NEURONS}, B = {BATCH}, T = {STEPS}, ρ = 1 %. "
-        "Lines that are parallel grow alike.",
-        "Eight log-log panels: terms and backward time of sparse and dense sums against N, B, T and ρ.",
-    )
+    drawing = _drawing(found)
     rows = [_row(name, points) for name, points in found.items()]
     header = ("grows with", "paper, original", "paper, sparse", "terms taken", "backward", "dense")
     forms = sorted({one["operations"]["form"] for points in found.values() for _, one in points})
@@ -100,9 +77,9 @@ def section(scope: Scope, records: Records) -> Section:
         TITLE,
         [
             "Exponents of each quantity. **Terms taken** counts the terms of the forms of ∇W and "
-            "∇S that the kernels chose for the events at hand (`plan.py`), **backward** and "
-            "**dense** are measured times of the event-driven and of the clean dense backward "
-            "pass, one core.",
+            "∇S that the kernels of the CPU choose for the events at hand (`plan.py`), **backward** "
+            "and **dense** are measured times of the event-driven and of the clean dense backward "
+            f"pass, {records.processor}.",
             Table(header, rows),
             drawing,
             f"Forms taken: {'; '.join(forms)}. All are equal; the cheapest is picked per call.",
@@ -134,27 +111,46 @@ def claims(scope: Scope, records: Records) -> list[Claim]:
     ]
 
 
-class _Line(NamedTuple):
-    label: str
-    colour: str
-    marker: str
-    of: Callable[[dict[str, Any]], float]
+def _drawing(found: dict[str, list[tuple[float, dict[str, Any]]]]) -> Drawing:
+    with style():
+        figure, axes = panels(2, len(SWEEPS), height=5.0)
+        for column, (name, points) in enumerate(found.items()):
+            x = [value * (100 if name == "share" else 1) for value, _ in points]
+            counted, timed = axes[column], axes[len(SWEEPS) + column]
+            for label, colour, mark, of in COUNTED:
+                millions = [one["operations"][of] / 1e6 for _, one in points]
+                counted.plot(x, millions, mark, color=COLOURS[colour], label=label)
+            for label, method in TIMED.items():
+                time = [time_of(one, method, "backward") for _, one in points]
+                draw(timed, x, time, "o-", COLOUR_OF[method], label)
+            for ax in (counted, timed):
+                ax.set(xscale="log", yscale="log", xlabel=SHOWN[name])
+                plain_numbers(ax.yaxis)
+                ax.set_xticks(x, [f"{value:,g}" for value in x])
+                ax.xaxis.minorticks_off()
+        axes[0].set_ylabel("terms of a sum (millions)")
+        axes[len(SWEEPS)].set_ylabel("backward pass (ms)")
+        legend_above(figure, axes[0])
+        handles, labels = axes[len(SWEEPS)].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=2, handlelength=2.8)
+    return Drawing(
+        "table1",
+        figure,
+        "Terms of the sums (above, counted) and backward time (below, measured) of one layer "
+        "against each quantity, both axes logarithmic; the others at "
+        f"N = {NEURONS}, B = {BATCH}, T = {STEPS}, ρ = 1 %. Lines that are parallel grow alike; "
+        f"the sums of ∇W and ∇S have as good as equally many terms. {OF_TIMES}",
+        "Eight log-log panels: terms and backward time of sparse and dense sums against N, B, T and ρ.",
+    )
 
 
+# In the legend, colour, mark, and name among the operations of a cell.
 COUNTED = (
-    _Line("dense", "blue", "o-", lambda one: one["operations"]["dense"]),
-    _Line("∇W", "orange", "o-", lambda one: one["operations"]["taken_weight"]),
-    _Line("∇S", "vermilion", "s--", lambda one: one["operations"]["taken_input"]),
+    ("of either gradient, dense", "blue", "o-", "dense"),
+    ("of ∇W, sparse", "green", "o-", "taken_weight"),
+    ("of ∇S, sparse", "vermilion", "s--", "taken_input"),
 )
-TIMED = (
-    _Line("clean dense", "blue", "o-", lambda one: _backward(one, "clean-dense")),
-    _Line("event-driven", "orange", "o-", lambda one: _backward(one, "sparsespike")),
-)
-
-
-def _backward(found: dict[str, Any], method: str) -> float:
-    row = next(row for row in found["rows"] if row["method"] == method)
-    return row["ms"]["backward"]["median"] if row["ms"] else math.nan
+TIMED = {"of both gradients, clean dense": "clean-dense", "of both gradients, sparsespike": OURS}
 
 
 def _row(name: str, points: list[tuple[float, dict[str, Any]]]) -> list[str]:
@@ -164,7 +160,8 @@ def _row(name: str, points: list[tuple[float, dict[str, Any]]]) -> list[str]:
         one["operations"]["taken_weight"] + one["operations"]["taken_input"] for _, one in points
     ]
     fitted = [exponent(x, taken)]
-    fitted += [exponent(x, [line.of(one) for _, one in points]) for line in reversed(TIMED)]
+    for method in (OURS, "clean-dense"):
+        fitted.append(exponent(x, [time_of(one, method, "backward").value for _, one in points]))
     original, sparse = PAPER[name]
     label = {"neurons": "N", "batch_size": "B", "steps": "T", "share": "ρ"}[name]
     return [label, str(original), str(sparse), *map(str, fitted)]
