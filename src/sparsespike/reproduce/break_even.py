@@ -91,7 +91,7 @@ def section(scope: Scope, records: Records) -> Section:
                     named = f"{LABELS[method]}: {phase}"
                     draw(ax, [100 * x for x in share], ratio, mark, COLOUR_OF[method], named)
                     at = crossing(list(share), [1 / one.value for one in ratio])
-                    rows.append([label, method, phase, _share(at, share)])
+                    rows.append([label, LABELS[method], phase, _share(at, share)])
             ax.axhline(1, color=COLOURS["grey"], linewidth=1)
             ax.set(xscale="log", yscale="log", xlabel="spikes and active entries (%)", title=label)
         for ax in axes:

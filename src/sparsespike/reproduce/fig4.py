@@ -71,15 +71,20 @@ def section(scope: Scope, records: Records) -> Section:
         for material in scope.materials
         if (found := records.find(_by_method(material, scope))) is not None
     ]
+    over = _lines({each: _over_training(each, scope) for each in scope.materials}, records)
+    by_size = _lines({each: _by_size(each, scope) for each in scope.materials}, records)
     if measured:
         parts += [_table(measured, records.processor), _drawn_methods(measured)]
-    over = _lines({each: _over_training(each, scope) for each in scope.materials}, records)
     if over:
         parts += [_drawn_over_training(over), *not_timed(over, "epochs")]
-    by_size = _lines({each: _by_size(each, scope) for each in scope.materials}, records)
     if by_size:
         parts += [_drawn_by_size(by_size), *not_timed(by_size, "neurons")]
-    return Section(TITLE, parts or ["Not measured yet."])
+    if not parts:
+        return Section(TITLE, ["Not measured yet."])
+    missing = [what for what, lines in (("over training", over), ("by size", by_size)) if not lines]
+    if missing:
+        parts.append(f"Not measured: times {' and '.join(missing)}.")
+    return Section(TITLE, parts)
 
 
 def claims(scope: Scope, records: Records) -> list[Claim]:
@@ -310,7 +315,7 @@ def _drawn_over_training(lines: Mapping[Material, Points]) -> Drawing:
         figure,
         "Backward time of the second layer as training goes on (above), and how many times "
         "sparsespike's it is (below). Dense time depends on sizes alone, sparse time on activity "
-        f"as well. Above: {OF_TIMES} Below: {OF_RATIOS}",
+        f"as well. {OF_TIMES} {OF_RATIOS}",
         "Backward time over training and its ratio, by method, a panel per data set.",
     )
 

@@ -239,6 +239,6 @@ def _drawing(material: Material, points: list[dict[str, Any]]) -> Drawing:
         figure,
         f"{material.title}: test accuracy ({seeds}), activity and backward speed-up of the second "
         "layer against the clean dense loop, as the band narrows to the right. To see: how far "
-        f"the band narrows before accuracy falls, and what that saves. Speed-up: {OF_RATIOS}",
+        f"the band narrows before accuracy falls, and what that saves. {OF_RATIOS}",
         "Accuracy, activity and speed-up against half-width.",
     )

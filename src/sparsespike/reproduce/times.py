@@ -26,10 +26,10 @@ COLOUR_OF = {
     "fused-dense": "green",
     "spikingjelly": "purple",
 }
-OF_TIMES = "Error bars: the 20th to the 80th percentile of the turns."
+OF_TIMES = "Error bars of a time: its 20th to its 80th percentile over the turns of the methods."
 OF_RATIOS = (
-    "Error bars: from the 20th percentile of the dense time over the 80th of sparsespike's to the "
-    "80th over the 20th."
+    "Error bars of a ratio: from the dense time's 20th percentile over sparsespike's 80th to the "
+    "dense time's 80th over sparsespike's 20th."
 )
 
 
