@@ -290,6 +290,7 @@ def test_the_page_of_a_gpu_leaves_that_of_the_cpu_alone_and_names_the_gpu(tmp_pa
     text = (docs / "reproduction-cuda.md").read_text()
     assert "float32, NVIDIA H200" in text
     assert "reproduction-cuda/fig4a.svg" in text
+    assert ">quick</text>" in (docs / "reproduction-cuda.html").read_text()
     assert "sparsespike reproduce fig4 --device cuda --quick" in text
     assert "out of memory" in text
     assert "a CPU, 16 cores, NVIDIA H200" in text

@@ -20,7 +20,7 @@ from typing import Any
 from rich.console import Console
 
 from sparsespike.data.whole import write
-from sparsespike.pages.figure import Drawing, save
+from sparsespike.pages.figure import COLOURS, Drawing, save
 from sparsespike.pages.page import Section, Table, html, markdown
 from sparsespike.reproduce import (
     align,
@@ -101,6 +101,10 @@ def write_pages(place: Place, covered: Scope, records: Records, failed: dict[str
     for section in sections:
         for part in section.parts:
             if isinstance(part, Drawing):
+                if covered.quick:
+                    part.figure.text(
+                        0.005, 0.01, "quick", weight="bold", color=COLOURS["vermilion"]
+                    )
                 save(part, figures)
     title = "The paper, reproduced" + ("" if place.device == "cpu" else " on a GPU")
     title += " (quick)" if covered.quick else ""

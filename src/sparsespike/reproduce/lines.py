@@ -46,6 +46,7 @@ def drawn(
                     ax.tick_params(labelleft=False)
                 ax.set(yscale=row.scale, title="" if i else material.title)
                 ax.set_xlabel(xlabel if i == len(rows) - 1 else "")
+                ax.locator_params(axis="x", integer=True)
                 ax.xaxis.set_major_formatter("{x:,.0f}")
                 ax.grid(axis="y")
             first.set_ylabel(row.label)
