@@ -151,7 +151,7 @@ def _shown(value: float) -> str:
 
 
 def _by_method(material: Material, scope: Scope) -> TrainedLayer:
-    return _timed(material.training(0), scope)
+    return _timed(material.training(0), scope, 7)
 
 
 def _over_training(material: Material, scope: Scope) -> list[tuple[int, TrainedLayer]]:
@@ -159,7 +159,9 @@ def _over_training(material: Material, scope: Scope) -> list[tuple[int, TrainedL
     if scope.quick and material is not scope.images:
         return []
     epochs = [round(part * material.epochs) for part in (AFTER[2:] if scope.quick else AFTER)]
-    return [(n, _timed(material.training(0, epochs=n), scope)) for n in epochs]
+    *before, last = epochs
+    cells = [(n, _timed(material.training(0, epochs=n), scope)) for n in before]
+    return [*cells, (last, _by_method(material, scope))]
 
 
 def _by_size(material: Material, scope: Scope) -> list[tuple[int, TrainedLayer]]:
@@ -186,10 +188,10 @@ def _by_size(material: Material, scope: Scope) -> list[tuple[int, TrainedLayer]]
     ]
 
 
-def _timed(training: Training, scope: Scope) -> TrainedLayer:
+def _timed(training: Training, scope: Scope, repeats: int = 5) -> TrainedLayer:
     if scope.quick:
         return TrainedLayer(training, 64, 0.0, EVERY[:3], 2)
-    return TrainedLayer(training, BATCH, 0.0, EVERY, 7)
+    return TrainedLayer(training, BATCH, 0.0, EVERY, repeats)
 
 
 def _lines(
