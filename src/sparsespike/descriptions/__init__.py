@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from sparsespike.descriptions.connections import Conv, Linear, SparseLinear, check_index
 from sparsespike.descriptions.delays import Delayed, Per
-from sparsespike.descriptions.matrices import Form, Matrices
+from sparsespike.descriptions.matrices import Entries, Form, Matrices
 from sparsespike.descriptions.neurons import (
     ATAN,
     BOXCAR,
@@ -45,6 +45,7 @@ __all__ = [
     "Conv",
     "Delayed",
     "Dynamics",
+    "Entries",
     "Equations",
     "Form",
     "Linear",

@@ -4,17 +4,20 @@
     V[t]   = w . s[t] + rest
 
 A_1 and b_1 take the place of A and b in the step after a spike, where its jump depends on the state (reset
-to a value) or swallows an input. From this come the oracle (`Equations` in plain PyTorch, differentiated by
-autograd), the kernels and all gradients (`docs/method.md`).
+to a value) or swallows an input. From this come the oracle (`FormEquations` in plain PyTorch, differentiated
+by autograd), the kernels and all gradients (`docs/method.md`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+from sparsespike.descriptions.jets import Jet
 
 Entry = float | Tensor  # one number for all neurons, or (N,)
 MOST_STATES = 3
@@ -85,58 +88,70 @@ class Form(NamedTuple):
         return self.A.shape[2]
 
 
-Entries = dict[str, list[Tensor] | None]  # of every field of a form its numbers in a row, each (N,)
+Entries = dict[str, list[Entry] | None]  # of every field of a form its entries in a row, as given
 
 
-def formed(matrices: Matrices, n: int, like: Tensor) -> Form:
-    """The form of n neurons, in the dtype and on the device of `like`; differentiable.
-
-    Raises:
-        ValueError: if an entry is of another size, or there are too few or too many.
-    """
-    return _stacked(_entries(matrices, n, like))
-
-
-def tangents(
-    matrices_of: Callable[[Sequence[Tensor]], Matrices],
+def followed(
+    matrices_of: Callable[[Sequence[Any]], Matrices],
     number: Sequence[Tensor],
     n: int,
-    like: Tensor,
     trusted: bool,
-) -> list[Form]:
-    """The derivative of a form by each of its numbers, of which every neuron has its own.
-
-    Neurons do not mix, so that the derivative of a sum over neurons is each neuron's own.
+) -> tuple[Entries, list[Entries]]:
+    """The entries of n neurons, and their derivatives by each number, of which every neuron has its own.
 
     Args:
         matrices_of: the matrices as a function of the numbers.
-        number: each (n,).
+        number: each (n,), or one for all.
         n: how many neurons.
-        like: in the form's dtype.
-        trusted: whether neurons are known not to mix; else a sum over every second neuron is looked at too.
+        trusted: whether they are known to be computed neuron by neuron, by what a `Jet` can; else autograd
+            finds the derivatives, in a pass for each entry, and it is looked whether neurons mix.
 
     Raises:
-        ValueError: if neurons mix, naming where.
+        ValueError: as `listed`; or, naming where, if neurons mix.
     """
-    leaves = [each.detach().clone().requires_grad_() for each in number]
-    with torch.enable_grad():
-        entries = _entries(matrices_of(leaves), n, like)
-    zero = torch.zeros(n, dtype=like.dtype, device=like.device)
-    slopes: list[Entries] = [{} for _ in leaves]
-    for name, row in entries.items():
-        for slope in slopes:
-            slope[name] = None if row is None else [zero] * len(row)
-        for i, entry in enumerate(row or ()):
-            if not entry.requires_grad:
-                continue
-            found = _slopes(entry, leaves, torch.ones_like(entry))
-            if not trusted and n > 1:
-                _check_apart(name, entry, leaves, found)
-            for slope, each in zip(slopes, found, strict=True):
-                own = slope[name]
-                if each is not None and own is not None:
-                    own[i] = each.to(like.dtype)
-    return [_stacked(slope, zero) for slope in slopes]
+    if not trusted:
+        return _by_autograd(matrices_of, number, n)
+    with torch.no_grad():
+        jets = [Jet(each.detach(), {m: 1.0}) for m, each in enumerate(number)]
+        entries = listed(matrices_of(jets), n)
+    slopes = [_each(entries, partial(_slope_of, m)) for m in range(len(jets))]
+    return _each(entries, _value_of), slopes
+
+
+def _each(entries: Entries, of: Callable[[Any], Entry]) -> Entries:
+    return {
+        name: None if row is None else [of(entry) for entry in row] for name, row in entries.items()
+    }
+
+
+def _value_of(entry: Any) -> Entry:
+    return entry.detach() if isinstance(entry, Tensor | Jet) else entry
+
+
+def _slope_of(m: int, entry: Any) -> Entry:
+    return entry.slopes.get(m, 0.0) if isinstance(entry, Jet) else 0.0
+
+
+def _by_autograd(
+    matrices_of: Callable[[Sequence[Tensor]], Matrices], number: Sequence[Tensor], n: int
+) -> tuple[Entries, list[Entries]]:
+    """The same of any matrices: the derivative of a sum over neurons is each neuron's own."""
+    leaves = [each.detach().expand(n).clone().requires_grad_() for each in number]
+    with torch.enable_grad():  # a layer calls this inside of an operation of its own
+        entries = listed(matrices_of(leaves), n)
+        slopes: list[Any] = [_each(entries, lambda _: 0.0) for _ in leaves]
+        for name, row in entries.items():
+            for i, entry in enumerate(row or ()):
+                if not isinstance(entry, Tensor) or not entry.requires_grad:
+                    continue
+                each = entry.expand(n)
+                found = _slopes(each, leaves, torch.ones_like(each))
+                if n > 1:
+                    _check_apart(name, each, leaves, found)
+                for slope, own in zip(slopes, found, strict=True):
+                    if own is not None:
+                        slope[name][i] = own
+    return _each(entries, _value_of), slopes
 
 
 def _slopes(entry: Tensor, leaves: Sequence[Tensor], share: Tensor) -> tuple[Tensor | None, ...]:
@@ -159,15 +174,18 @@ def _check_apart(
             )
 
 
-def _entries(matrices: Matrices, n: int, like: Tensor) -> Entries:
-    """All numbers of n neurons, by field."""
+def listed(matrices: Matrices, n: int) -> Entries:
+    """All entries of n neurons, by field.
+
+    Raises:
+        ValueError: if an entry is of another size, or there are too few or too many.
+    """
     if not isinstance(matrices, Matrices):
         raise ValueError(f"matrices: expected ss.Matrices, found {type(matrices).__name__}")
     k = len(matrices.b)
     if not 1 <= k <= MOST_STATES:
         raise ValueError(f"matrices: expected 1 to {MOST_STATES} states, found {k} entries of b")
     found: Entries = {}
-    known: dict[float, Tensor] = {}
     for name in Form._fields:
         value: Any = getattr(matrices, name)
         if name in ("theta", "rest"):
@@ -185,7 +203,7 @@ def _entries(matrices: Matrices, n: int, like: Tensor) -> Entries:
             value = [entry for row in value for entry in row]
         else:
             _check_length(name, value, k)
-        found[name] = [_entry(name, each, n, like, known) for each in value]
+        found[name] = [_entry(name, each, n) for each in value]
     return found
 
 
@@ -194,32 +212,37 @@ def _check_length(name: str, row: Sequence[Any], k: int) -> None:
         raise ValueError(f"{name}: expected {k} entries in a row, found {len(row)}")
 
 
-def _entry(name: str, value: Any, n: int, like: Tensor, known: dict[float, Tensor]) -> Tensor:
-    """A number for each neuron; `known`: of those for all, which often come again, what was made before."""
-    if not isinstance(value, Tensor):  # in the dtype wanted: the default one would round it
-        number = float(value)
-        if number not in known:
-            known[number] = torch.full((n,), number, dtype=like.dtype, device=like.device)
-        return known[number]
+def _entry(name: str, value: Any, n: int) -> Any:
+    """A number for all neurons, or a tensor or jet."""
+    if not isinstance(value, Tensor | Jet):
+        return float(value)
     if value.shape not in ((), (n,)):
         expected = f"one number, or ({n},), one per neuron"
         raise ValueError(f"{name}: expected {expected}, found {tuple(value.shape)}")
-    return value.to(like.device, like.dtype).expand(n)
+    return value
 
 
-def _stacked(entries: Entries, zero: Tensor | None = None) -> Form:
-    """The form of these entries; `zero`: what those are that need no place of their own where all are."""
+def stacked(entries: Entries, n: int, like: Tensor) -> Form:
+    """The form of n neurons with these entries, in the dtype and on the device of `like`."""
     k = len(entries["b"] or ())
+    known: dict[float, Tensor] = {}  # numbers for all neurons often come again
     parts: dict[str, Any] = {}
     for name, row in entries.items():
         if row is None:
             parts[name] = None
-        elif name in ("theta", "rest"):
-            parts[name] = row[0]
+            continue
+        each = [_for_each(entry, n, like, known) for entry in row]
+        if name in ("theta", "rest"):
+            parts[name] = each[0]
         else:
-            shape = (k, k) if name in ("A", "A_1") else (k,)
-            if zero is not None and all(each is zero for each in row):
-                parts[name] = zero.expand(*shape, -1)
-            else:
-                parts[name] = torch.stack(row).unflatten(0, shape)
+            parts[name] = torch.stack(each).unflatten(0, (k, k) if name in ("A", "A_1") else (k,))
     return Form(**parts)
+
+
+def _for_each(entry: Entry, n: int, like: Tensor, known: dict[float, Tensor]) -> Tensor:
+    """(n,): an entry of each neuron; `known`: of numbers for all, what was made before."""
+    if isinstance(entry, Tensor):
+        return entry.to(like.device, like.dtype).expand(n)
+    if entry not in known:  # in the dtype wanted: the default one would round it
+        known[entry] = torch.full((n,), entry, dtype=like.dtype, device=like.device)
+    return known[entry]

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from sparsespike.descriptions.matrices import Form, Matrices, formed, tangents
+from sparsespike.descriptions.matrices import Entries, Form, Matrices, followed, listed, stacked
 from sparsespike.descriptions.terms import Connection
 
 Reset = Literal["subtract", "zero", "clear", "none"]
@@ -128,18 +128,25 @@ class Dynamics:
     slope: Callable[[Tensor], Tensor]
     trusted: bool
 
-    def form(self, number: Sequence[Tensor], n: int, like: Tensor) -> Form:
-        """The form of n neurons from the learned numbers, each (N,) or 0-d; differentiable."""
-        return formed(self.matrices(dict(zip(self.names, number, strict=True))), n, like)
+    def entries(self, number: Sequence[Tensor], n: int) -> Entries:
+        """The entries of n neurons' form from the learned numbers, each (N,) or 0-d; differentiable."""
+        return listed(self.matrices(dict(zip(self.names, number, strict=True))), n)
 
-    def tangents(self, number: Sequence[Tensor], n: int, like: Tensor) -> list[Form]:
-        """The derivative of the form by each learned number."""
-        each = [one.detach().expand(n) for one in number]
+    def form(self, number: Sequence[Tensor], n: int, like: Tensor) -> Form:
+        """The same as a form, in the dtype and on the device of `like`."""
+        return stacked(self.entries(number, n), n, like)
+
+    def followed(self, number: Sequence[Tensor], n: int) -> tuple[Entries, list[Entries]]:
+        """The entries, and their derivatives by each learned number."""
 
         def of(numbers: Sequence[Tensor]) -> Matrices:
             return self.matrices(dict(zip(self.names, numbers, strict=True)))
 
-        return tangents(of, each, n, like, self.trusted)
+        return followed(of, number, n, self.trusted)
+
+    def tangents(self, number: Sequence[Tensor], n: int, like: Tensor) -> list[Form]:
+        """The derivative of the form by each learned number."""
+        return [stacked(slope, n, like) for slope in self.followed(number, n)[1]]
 
 
 @dataclass(frozen=True)

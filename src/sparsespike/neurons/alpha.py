@@ -6,9 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
-import torch
-from torch import Tensor
-
 from sparsespike.descriptions import Matrices
 from sparsespike.neurons.checks import check_form
 from sparsespike.neurons.neuron import Neuron
@@ -110,4 +107,4 @@ class Alpha(Neuron):
 
 
 def _log(value: Number) -> Any:
-    return torch.log(value) if isinstance(value, Tensor) else math.log(value)
+    return math.log(value) if isinstance(value, float | int) else value.log()

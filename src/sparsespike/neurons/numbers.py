@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from sparsespike.neurons.distributions import Distribution
@@ -66,7 +65,7 @@ def within(value: Number, low: float, high: float = math.inf) -> Number:
 
     The gradient goes through as if it had not, so that it can come back.
     """
-    if not isinstance(value, Tensor):
+    if isinstance(value, float | int):
         return value
     return value + (value.detach().clamp(low, high) - value.detach())
 
@@ -92,9 +91,10 @@ def leak_of(tau: Number, dt: float) -> Number:
     """
     if isinstance(tau, Distribution):
         raise AttributeError(f"tau: expected time constants that were drawn, found {tau}")
-    if not isinstance(tau, Tensor):
+    if isinstance(tau, float | int):
         return math.exp(-dt / tau)
-    return torch.exp(torch.as_tensor(-dt / within(tau, SHORTEST * dt)))
+    kept: Any = within(tau, SHORTEST * dt)
+    return (-dt / kept).exp()
 
 
 def leak_given(neuron: Any, tau_name: str, tau: Any, alpha_name: str, alpha: Any) -> None:
@@ -126,9 +126,13 @@ def check_leak(neuron: Any, tau_name: str, alpha_name: str) -> None:
         check_tau(tau_name, getattr(neuron, tau_name), number("dt", neuron.dt))
 
 
-def check_each(name: str, value: Number, expected: str, right: Callable[[Tensor], Tensor]) -> None:
-    """Raises a ValueError unless `right` says of each number that it is."""
-    found = torch.as_tensor(value).detach().double()
+def check_each(name: str, value: Number, expected: str, right: Callable[[Any], Any]) -> None:
+    """Raises a ValueError unless `right` says of each number that it is; it takes a float, or a tensor."""
+    if not isinstance(value, Tensor):
+        if not right(value):
+            raise ValueError(f"{name}: expected {expected}, found {value}")
+        return
+    found = value.detach()
     good = right(found)
     if not bool(good.all()):
         wrong = found.reshape(-1)[~good.reshape(-1)][0].item()
@@ -140,14 +144,19 @@ def check_tau(name: str, value: Number, dt: float) -> None:
     leak(1.0, dt)
     expected = "a time constant in seconds > 0"
     if isinstance(value, nn.Parameter):
-        check_each(name, value, expected, lambda x: ~x.isnan())
+        check_each(name, value, expected, _is_number)
     else:
         check_each(name, value, expected, lambda x: x > 0)
 
 
+def _is_number(value: Any) -> Any:
+    """Whether it is not NaN."""
+    return abs(value) >= 0
+
+
 def check_finite(name: str, value: Number) -> None:
     """Raises a ValueError unless each number is finite."""
-    check_each(name, value, "a finite number", torch.isfinite)
+    check_each(name, value, "a finite number", lambda x: abs(x) < math.inf)
 
 
 def check_choice(name: str, found: Any, known: Sequence[str]) -> None:
@@ -161,7 +170,7 @@ def check_share(name: str, value: Number, what: str) -> None:
     """Raises a ValueError unless each number lies in [0, 1]; learned ones may have left the range."""
     expected = f"{what} in [0, 1]"
     if isinstance(value, nn.Parameter):
-        check_each(name, value, expected, lambda x: ~x.isnan())
+        check_each(name, value, expected, _is_number)
     else:
         check_each(name, value, expected, lambda x: (x >= 0) & (x <= 1))
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sparsespike.backends.cpu.form import numpy_dtype
 from sparsespike.backends.cpu.simd import aligned
-from sparsespike.descriptions import Cell, Dynamics, Form
+from sparsespike.descriptions import Cell, Dynamics, Entries
 
 ANY, FIRST, SELF = 0, 1, 2  # of k numbers: any; none but the first other than zero; and that is one
 
@@ -109,48 +109,47 @@ def unit_of(
     """
     told = cell.neuron
     assert isinstance(told, Dynamics)
-    with torch.no_grad():
-        form = _arrays(told.form(cell.number, n_out, like))
-    slopes = told.tangents(cell.number, n_out, like) if traced and cell.number else []
-    k, kind = len(form.b), form.b.dtype.type
-    zero = np.zeros((k, n_out), kind)
+    if traced and cell.number:
+        entries, derivatives = told.followed(cell.number, n_out)
+    else:
+        with torch.no_grad():
+            entries, derivatives = told.entries(cell.number, n_out), []
+    own, *slopes = [_numbers(each, like) for each in (entries, *derivatives)]
+    dtype = numpy_dtype(like)
+    kind = dtype.type
+    zero: Numbers = [kind(0)] * len(own["b"])
     # The derivative by S of -(reset S + adapt S + product S S), of whose factors one is the reset's.
-    kick = -_sum(form, ("adapt",), zero)
-    if not told.detach_reset:
-        kick = kick - _sum(form, ("reset",), zero)
-    product = form.product
-    if product is not None and not told.detach_reset:
-        product = 2 * product
-    attached = not told.detach_reset and not (form.A_1 is None and form.b_1 is None)
+    factor = kind(1 if told.detach_reset else 2)
+    kick = _sum(own, ("adapt",) if told.detach_reset else ("adapt", "reset"), zero)
+    product = [factor * each for each in own["product"]]
+    attached = not told.detach_reset and bool(own["A_1"] or own["b_1"])
     numbers = {
-        "A": form.A,
-        "b": form.b,
-        "w": form.w,
-        "taken": _sum(form, TAKEN, zero),
-        "change": _change(form.A, form.A_1),
-        "swallowed": _change(form.b, form.b_1),
-        "kick": kick,
+        "theta": own["theta"],
+        "A": own["A"],
+        "b": own["b"],
+        "w": own["w"],
+        "taken": _sum(own, TAKEN, zero),
+        "change": _change(own["A"], own["A_1"]),
+        "swallowed": _change(own["b"], own["b_1"]),
+        "kick": [-each for each in kick],
         "product": product,
-        "rest": form.rest,
-        "start": zero if form.s_0 is None else form.s_0,
+        "rest": own["rest"],
+        "start": own["s_0"] or zero,
     }
-    followed, used = _followed([_arrays(slope) for slope in slopes], zero)
+    used, followed = _followed(slopes, zero)
     index = slice(n_out) if place is None else place[:n_out]
-    rows = _rows([*numbers.values(), *followed.values()], zero, n, index)
-    theta = aligned((n,), zero.dtype, np.inf)
-    theta[index] = form.theta
+    rows = _rows([*numbers.values(), *followed.values()], dtype, n, index)
     b_th = float(told.b_th)
     width = b_th if np.isfinite(b_th) else 0.0
-    largest = float(np.abs(form.theta).max()) if n_out else 0.0
-    rounding = 8 * np.finfo(kind).eps * (largest + width + 1.0) * k
+    largest = float(np.abs(own["theta"][0]).max()) if n_out else 0.0
+    rounding = 8 * np.finfo(kind).eps * (largest + width + 1.0) * len(zero)
     return Unit(
-        states=tuple(range(k)),
+        states=tuple(range(len(zero))),
         n=n,
-        enters=_known(form.b),
-        sees=_known(form.w),
-        theta=theta,
+        enters=_known(own["b"]),
+        sees=_known(own["w"]),
         attached=attached,
-        kicked=attached or product is not None or bool(kick.any()),
+        kicked=attached or bool(product) or not all(_is(each, 0) for each in kick),
         b_th=kind(b_th),
         floor=kind(min(-b_th, 0.0) - rounding),
         lag=told.lag,
@@ -163,99 +162,124 @@ def unit_of(
     )
 
 
-def _arrays(form: Form) -> Any:
-    """The same of arrays, which small sums take less time with."""
-    return Form(*(None if part is None else part.detach().numpy() for part in form))  # pyright: ignore
-
-
 TAKEN = "reset", "adapt", "product"
 
-
-def _known(vector: NDArray) -> int:
-    """What all neurons have in common in this vector (k, N)."""
-    if vector[1:].any():
-        return ANY
-    return SELF if (vector[0] == 1).all() else FIRST
+# For each entry a number for all neurons, or an array (N,); [] where there are no entries.
+Numbers = list[Any]
 
 
-def _sum(form: Any, names: Sequence[str], zero: NDArray) -> NDArray:
-    found = zero
-    for name in names:
-        part = getattr(form, name)
-        found = found if part is None else found + part
-    return found
-
-
-def _change(usual: NDArray, after: NDArray | None) -> NDArray | None:
-    return None if after is None else after - usual
-
-
-def _followed(slopes: list[Any], zero: NDArray) -> tuple[dict[str, NDArray | None], NDArray]:
-    """The derivatives that `Learned` has, by name, None for none; and its `used`."""
-
-    def all_of(parts: list[NDArray | None]) -> NDArray | None:
-        known = [part for part in parts if part is not None]
-        return np.stack(known) if known else None
-
-    def unless_zero(parts: list[NDArray]) -> NDArray | None:
-        return np.stack(parts) if any(part.any() for part in parts) else None
-
-    # Of each row of the eligibilities the derivatives of its row of A, and of b.
-    k, n_out = zero.shape
-    terms = np.empty((len(slopes), k, k + 1, n_out), zero.dtype)
-    for own, slope in zip(terms, slopes, strict=True):
-        own[:, :k], own[:, k] = slope.A, slope.b
-    terms = terms.reshape(len(slopes), k * (k + 1), n_out)
-    used = terms.any(-1)
-    followed = {
-        "slope": terms[used],
-        "w": unless_zero([slope.w for slope in slopes]),
-        "taken": all_of([_sum(slope, TAKEN, zero) for slope in slopes]),
-        "change": all_of([_change(slope.A, slope.A_1) for slope in slopes]),
-        "swallowed": all_of([_change(slope.b, slope.b_1) for slope in slopes]),
-        "start": all_of([zero if slope.s_0 is None else slope.s_0 for slope in slopes]),
-        "theta": unless_zero([slope.theta for slope in slopes]),
-        "rest": all_of([slope.rest for slope in slopes]),
+def _numbers(entries: Entries, like: Tensor) -> dict[str, Numbers]:
+    """The entries in the dtype of `like`, by field."""
+    kind = numpy_dtype(like).type
+    return {
+        name: [
+            each.detach().to(like.device, like.dtype).numpy()
+            if isinstance(each, Tensor)
+            else kind(each)
+            for each in row or ()
+        ]
+        for name, row in entries.items()
     }
-    bits = used << np.arange(k * (k + 1), dtype=np.uint64)
-    return followed, bits.sum(1, dtype=np.uint64)
+
+
+def _is(number: Any, value: float) -> bool:
+    """Whether the number is this for all neurons."""
+    same = number == value
+    return bool(same.all()) if isinstance(number, np.ndarray) else bool(same)
+
+
+def _is_nothing(number: Any) -> bool:
+    """Whether a derivative is known to be zero."""
+    return not isinstance(number, np.ndarray) and number == 0
+
+
+def _known(vector: Numbers) -> int:
+    """What all neurons have in common in this vector."""
+    if not all(_is(each, 0) for each in vector[1:]):
+        return ANY
+    return SELF if _is(vector[0], 1) else FIRST
+
+
+def _sum(own: dict[str, Numbers], names: Sequence[str], zero: Numbers) -> Numbers:
+    parts = [own[name] for name in names if own[name]]
+    return [sum(each[1:], each[0]) for each in zip(*parts, strict=True)] if parts else zero
+
+
+def _change(usual: Numbers, after: Numbers) -> Numbers:
+    return [new - old for new, old in zip(after, usual, strict=True)] if after else []
+
+
+def _followed(
+    slopes: list[dict[str, Numbers]], zero: Numbers
+) -> tuple[NDArray, dict[str, Numbers]]:
+    """`used` of `Learned`, and the derivatives that it has, by name."""
+    k, used, terms = len(zero), np.zeros(len(slopes), np.uint64), []
+    for m, slope in enumerate(slopes):
+        bits = 0
+        for i in range(k):
+            for j, each in enumerate((*slope["A"][i * k : i * k + k], slope["b"][i])):
+                if not _is_nothing(each):
+                    bits |= 1 << (i * (k + 1) + j)
+                    terms.append(each)
+        used[m] = bits
+
+    def unless_zero(name: str) -> Numbers:
+        found = [each for slope in slopes for each in slope[name]]
+        return [] if all(map(_is_nothing, found)) else found
+
+    def all_of(parts: Iterable[Numbers]) -> Numbers:
+        return [each for part in parts for each in part]
+
+    return used, {
+        "slope": terms,
+        "w": unless_zero("w"),
+        "taken": all_of(_sum(slope, TAKEN, zero) for slope in slopes),
+        "change": all_of(_change(slope["A"], slope["A_1"]) for slope in slopes),
+        "swallowed": all_of(_change(slope["b"], slope["b_1"]) for slope in slopes),
+        "start": all_of(slope["s_0"] or zero for slope in slopes),
+        "theta": unless_zero("theta"),
+        "rest": all_of(slope["rest"] for slope in slopes),
+    }
 
 
 def _rows(
-    parts: Sequence[NDArray | None], zero: NDArray, n: int, index: slice | NDArray
+    parts: Sequence[Numbers], dtype: np.dtype, n: int, index: slice | NDArray
 ) -> list[NDArray]:
-    """Each part (..., N) at the places, flat, (0,) for None; in one array, as filling many takes long."""
-    n_out = zero.shape[1]
-    ends = list(itertools.accumulate(0 if part is None else part.size // n_out for part in parts))
-    placed = aligned((ends[-1], n), zero.dtype)
-    found, start = [], 0
-    for part, end in zip(parts, ends, strict=True):
-        own = placed[start:end]
-        if part is not None:
-            own[:, index] = part.reshape(-1, n_out)
-        found.append(own.reshape(-1))
-        start = end
+    """Each part at the places, flat; in one array, which begins with theta, infinite between neurons."""
+    placed = aligned((sum(len(part) for part in parts), n), dtype)
+    placed[0] = np.inf
+    found, row = [], 0
+    for part in parts:
+        start = row
+        for number in part:
+            placed[row, index] = number
+            row += 1
+        found.append(placed[start:row].reshape(-1))
     return found
 
 
-KEPT = "A", "b", "w", "theta", "taken", "change", "swallowed", "kick", "product", "rest", "start"
-N_KEPT = len(KEPT) + 1
+KEPT = "theta", "A", "b", "w", "taken", "change", "swallowed", "kick", "product", "rest", "start"
+N_KEPT = 2
 
 
 def kept_of(unit: Unit) -> list[Tensor]:
     """What a backward pass needs of a unit, as tensors; all but what is learned."""
-    facts = unit.enters, unit.sees, unit.attached, unit.kicked, unit.floor
-    arrays = [torch.from_numpy(getattr(unit, name)) for name in KEPT]
-    return [*arrays, torch.tensor(facts, dtype=torch.float64)]
+    parts = [getattr(unit, name) for name in KEPT]
+    facts = unit.enters, unit.sees, unit.attached, unit.kicked, unit.floor, *map(len, parts)
+    whole: Any = unit.theta.base  # of which they are the first rows
+    whole = whole[: sum(map(len, parts)) // unit.n]
+    return [torch.from_numpy(whole), torch.tensor(facts, dtype=torch.float64)]
 
 
 def unit_from(kept: Sequence[Tensor], told: Dynamics) -> Unit:
     """The unit of `kept_of`, without what is learned."""
-    *arrays, facts = kept
-    own = {name: array.numpy() for name, array in zip(KEPT, arrays, strict=True)}
-    enters, sees, attached, kicked, floor = facts.tolist()
-    n = len(own["theta"])
-    nothing, kind = own["theta"][:0], own["theta"].dtype.type
+    whole, facts = kept
+    flat, at, own = whole.numpy().reshape(-1), 0, {}
+    enters, sees, attached, kicked, floor, *sizes = facts.tolist()
+    for name, size in zip(KEPT, map(int, sizes), strict=True):
+        own[name] = flat[at : at + size]
+        at += size
+    n, nothing, kind = len(own["theta"]), flat[:0], flat.dtype.type
     no_bits = np.zeros(0, np.uint64)
     return Unit(
         states=tuple(range(len(own["b"]) // n)),
