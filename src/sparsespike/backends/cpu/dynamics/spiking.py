@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 from sparsespike.backends.cpu.drive import CAPACITY
 from sparsespike.backends.cpu.dynamics.advance import (
@@ -18,8 +19,9 @@ from sparsespike.backends.cpu.dynamics.advance import (
     sensitivity,
 )
 from sparsespike.backends.cpu.dynamics.delays import send, send_all
-from sparsespike.backends.cpu.dynamics.fire import Found, fire
+from sparsespike.backends.cpu.dynamics.fire import Found, Room, Watch, fire
 from sparsespike.backends.cpu.dynamics.ring import arrived, closed, opened
+from sparsespike.backends.cpu.dynamics.unit import Unit
 from sparsespike.backends.cpu.verbs import INLINE, arrive
 from sparsespike.compiling.compiled import compiled
 
@@ -41,26 +43,25 @@ class Position(NamedTuple):
     n_place: int
 
 
-@compiled
 def forward(
-    terms,
-    recurrent,
-    unit,
-    steps,
-    first,
-    last,
-    n_out,
-    driven,
-    room,
-    sites,
-    given,
-    ends,
-    end_trace,
-    watch,
-    out_offset,
-    active_offset,
-):
-    """Runs samples first:last of a spiking layer.
+    terms: Any,
+    recurrent: Any,
+    unit: Unit,
+    steps: int,
+    first: int,
+    last: int,
+    n_out: int,
+    driven: bool,
+    room: Room,
+    sites: Any,
+    given: NDArray,
+    ends: NDArray,
+    end_trace: NDArray,
+    watch: Watch,
+    out_offset: NDArray,
+    active_offset: NDArray,
+) -> Found:
+    """Runs samples first:last of a spiking layer: the walk, again from where its lists became too short.
 
     Args:
         terms: kernel forms of the connections and their input events (`terms.py`).
@@ -81,20 +82,20 @@ def forward(
         active_offset: (B*T + 1,) the same for the active entries.
 
     Returns:
-        This range's lists, the fields of `Found`.
+        This range's lists.
     """
-    n_learned, k = unit.learned.number, len(unit.states)
-    n_kick = k if unit.attached else 0
     capacity = n_out + min(CAPACITY, (last - first) * steps * n_out // 32)
-    dtype = room.state.dtype
-    found = Found(
-        np.empty(capacity, np.uint32),
-        np.empty(capacity, np.uint32),
-        np.empty(capacity, dtype),
-        np.empty(capacity, dtype),
-        np.empty(capacity * n_learned, dtype),
-        np.empty(capacity * n_kick, dtype),
-    )
+    dtype, n_kick = room.state.dtype, len(unit.states) if unit.attached else 0
+    wide = (
+        1,
+        1,
+        1,
+        1,
+        unit.learned.number,
+        n_kick,
+    )  # numbers of each list for a spike or active entry
+    kinds = np.uint32, np.uint32, dtype, dtype, dtype, dtype
+    lists = [np.empty(capacity * n, kind) for n, kind in zip(wide, kinds, strict=True)]
     turns = steps + (len(ends) > 0 and unit.lag == 1)
     at = Position(first * turns, 0, 0, 0)
     while True:
@@ -115,33 +116,17 @@ def forward(
             end_trace,
             watch,
             at,
-            found,
+            Found(*lists),
             out_offset,
             active_offset,
         )
+        used = [at.n_spikes, *(at.n_active * n for n in wide[1:])]
         if at.turn == last * turns:
-            break
-        n_active = at.n_active
-        if at.n_spikes + n_out > len(found.unit):
-            found = Found(_grown(found.unit, at.n_spikes), *found[1:])
-        if n_active + n_out > len(found.active_unit):
-            found = Found(
-                found.unit,
-                _grown(found.active_unit, n_active),
-                _grown(found.potential, n_active),
-                _grown(found.value, n_active),
-                _grown(found.slope, n_active * n_learned),
-                _grown(found.kick, n_active * n_kick),
-            )
-    n = at.n_active
-    return (
-        found.unit[: at.n_spikes],
-        found.active_unit[:n],
-        found.potential[:n],
-        found.value[:n],
-        found.slope[: n * n_learned],
-        found.kick[: n * n_kick],
-    )
+            return Found(*(each[:n] for each, n in zip(lists, used, strict=True)))
+        if at.n_spikes + n_out > len(lists[0]):
+            lists[0] = _grown(lists[0], used[0])
+        if at.n_active + n_out > len(lists[1]):
+            lists[1:] = map(_grown, lists[1:], used[1:])
 
 
 @compiled(borrows=True)
@@ -312,10 +297,8 @@ def _next(
         leap(unit, room, sites, np.uint64(room.place[q]), q * size)
 
 
-@compiled
-def _grown(old, used):
+def _grown(old: NDArray, used: int) -> NDArray:
     """A list twice as long, with the first `used` entries of the old one."""
     new = np.empty(2 * len(old), old.dtype)
-    for k in range(used):
-        new[k] = old[k]
+    new[:used] = old[:used]
     return new
