@@ -23,12 +23,15 @@ ABOVE = frozenset(
         "cli",
         "connections",
         "interop",
-        "losses.py",
+        "losses",
         "network.py",
+        "neurons",
         "ops",
+        "pages",
         "recipes",
         "report",
         "reproduce",
+        "streaming.py",
         "training",
     }
 )
