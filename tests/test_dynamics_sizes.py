@@ -122,6 +122,27 @@ def test_layers_of_any_size_are_the_oracle(make, learn):
         assert_as_the_oracle(layer_of(make, n, learn))
 
 
+def test_band_edges_and_threshold_are_strict():
+    """Potentials exactly at v_th and at v_th -+ b_th: no spike, not active (eq. 4, 7)."""
+    potential = torch.tensor([0.5, 0.75, 0.875, 1.0, 1.125, 1.25], dtype=F64)
+    gain = 1.0 - math.exp(-1.0)
+    for neuron, scale in (
+        (ss.LIF(alpha=torch.full((6,), 0.5, dtype=F64), b_th=0.25, lag=0), 1.0),
+        (ss.AdLIF(1.0, 1.0, 0.0, 0.0, 1.0, b_th=0.25), gain),
+    ):
+        connection = ss.Linear(6, 6, dtype=F64)
+        with torch.no_grad():
+            connection.weight.copy_(torch.diag(potential / scale))
+        assert torch.equal(connection.weight.diagonal() * scale, potential)
+        dense = torch.zeros(1, 3, 6, dtype=F64)
+        dense[0, 0] = 1.0
+        out: Any = ss.Layer(connection, neuron)(ss.Spikes.from_dense(dense))
+        row = slice(*out.active_offset[neuron.lag : neuron.lag + 2].tolist())
+        assert torch.equal(out.potential[row], potential[2:5])
+        assert out.active_unit[row].tolist() == [2, 3, 4]
+        assert out.to_dense()[0, neuron.lag].tolist() == [0, 0, 0, 0, 1, 1]
+
+
 def test_a_band_without_end_is_the_oracle_where_a_spike_drives_the_neuron():
     layer: Any = layer_of(adlif, 33, True)
     layer.neuron.b_th = math.inf
