@@ -23,7 +23,7 @@ ahead: $(VENV)/.ready-dev
 # Every combination and many generated cases: over an hour on two cores.
 sweep: $(VENV)/.ready-peers
 	SPARSESPIKE_SWEEP=1 $(BIN)/pytest -n 2 --timeout 3000 tests/test_backends.py tests/test_current.py \
-		tests/test_conv.py tests/test_interop.py
+		tests/test_conv.py tests/test_delays.py tests/test_dynamics.py tests/test_interop.py
 	$(BIN)/python -W ignore tools/fuzz_door.py --cases 10000
 
 check: $(VENV)/.ready-dev

@@ -332,3 +332,18 @@ def norse_readout(draw: Draw) -> nn.Module:
     if draw.one(True, False):
         return norse.LIBoxCell(norse.LIBoxParameters(t(draw.number(100, 500))))
     return norse.LICell(norse.LIParameters(t(draw.number(100, 500)), t(draw.number(100, 500))))
+
+
+def spikes(*shape: int) -> Tensor:
+    """0 and 1."""
+    draw = torch.Generator().manual_seed(1)
+    return (torch.rand(shape, generator=draw, dtype=torch.float64) < 0.4).double()
+
+
+def wide(net: nn.Module) -> nn.Module:
+    """The network with weights that make spikes."""
+    torch.manual_seed(0)
+    for module in net.modules():
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            nn.init.normal_(module.weight, 0, 2 / module.weight[0].numel() ** 0.5)
+    return net.double()

@@ -19,10 +19,7 @@ for peer in ("snntorch", "spikingjelly", "norse"):
 from interop_nets import (
     Case,
     double,
-    functional,
-    layer,
     neuron,
-    norse,
     norse_case,
     run_snntorch,
     run_spikingjelly,
@@ -30,7 +27,9 @@ from interop_nets import (
     sj,
     snn,
     snntorch_case,
+    spikes,
     spikingjelly_case,
+    wide,
 )
 
 WIDE = "SPARSESPIKE_SWEEP" in os.environ
@@ -134,11 +133,6 @@ def test_a_network_on_the_kernels():
 # ---- what forward may do -------------------------------------------------------------------------
 
 
-def spikes(*shape: int) -> Tensor:
-    draw = torch.Generator().manual_seed(1)
-    return (torch.rand(shape, generator=draw, dtype=F64) < 0.4).double()
-
-
 class Loop(nn.Module):
     """snnTorch's fifth tutorial: a loop over time in forward, states handed on."""
 
@@ -158,14 +152,6 @@ class Loop(nn.Module):
             spk2_rec.append(spk2)
             mem2_rec.append(mem2)
         return torch.stack(spk2_rec, dim=0), torch.stack(mem2_rec), mem2, spk2_rec
-
-
-def wide(net: nn.Module) -> nn.Module:
-    torch.manual_seed(0)
-    for module in net.modules():
-        if isinstance(module, nn.Linear | nn.Conv2d):
-            nn.init.normal_(module.weight, 0, 2 / module.weight[0].numel() ** 0.5)
-    return net.double()
 
 
 @pytest.mark.parametrize("static", [True, False])
@@ -300,82 +286,3 @@ def test_readouts_over_time_are_decoded_as_theirs():
         theirs = run_spikingjelly(net, x)
         assert type(mine) is type(theirs)
         torch.testing.assert_close(mine, theirs)
-
-
-# ---- dense parts ---------------------------------------------------------------------------------
-
-
-def jelly_conv(mode: str) -> nn.Module:
-    net = nn.Sequential(
-        layer.Conv2d(2, 4, 3, padding=1),
-        layer.BatchNorm2d(4),
-        layer.MaxPool2d(2),
-        neuron.LIFNode(2.0, False, surrogate_function=sj.ATan()),
-        layer.Conv2d(4, 4, 3, bias=False),
-        layer.BatchNorm2d(4),
-        neuron.LIFNode(2.0, False, surrogate_function=sj.ATan()),
-        layer.Flatten(),
-        layer.Linear(4, 5),
-        neuron.IFNode(surrogate_function=sj.ATan()),
-    )
-    functional.set_step_mode(net, mode)
-    return wide(net)
-
-
-@pytest.mark.parametrize("mode", ["s", "m"])
-@pytest.mark.parametrize("values", [True, False])
-def test_batch_norm_in_training_and_pooled_currents_are_computed_densely(mode, values):
-    net = jelly_conv(mode)
-    twin = copy.deepcopy(net)
-    x = torch.rand(8, 3, 2, 6, 6, dtype=F64) if values else spikes(8, 3, 2, 6, 6)
-    theirs = run_spikingjelly(net, x)
-    ours = ss.interop.from_spikingjelly(twin, dense=True, input="values" if values else "spikes")
-    assert ours.dense == (["0"] if values else []) + ["1", "2", "5"]
-    with ss.use_backend("dense"):
-        mine = ours(x)
-    assert theirs.any()
-    assert torch.equal(mine, theirs)
-    wish = torch.randn_like(theirs)
-    grads = [
-        torch.autograd.grad((out * wish).sum(), list(of.parameters()))
-        for out, of in ((theirs, net), (mine, twin))
-    ]
-    for a, b in zip(*grads, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
-    buffers = zip(net.buffers(), twin.buffers(), strict=True)
-    assert all(torch.allclose(a, b, rtol=1e-12) for a, b in buffers)
-
-
-def test_the_middle_of_a_network_is_swapped():
-    """What stays theirs: a first layer of values, and what follows."""
-    net: Any = jelly_conv("m").eval()
-    x = torch.rand(8, 3, 2, 6, 6, dtype=F64)
-    theirs = run_spikingjelly(net, x)
-    block = ss.interop.sparse(net[3:])
-    assert block.takes == "dense"
-    with ss.use_backend("dense"):
-        mine = block(net[:3](x))
-    assert theirs.any()
-    assert torch.equal(mine, theirs)
-    block = ss.interop.sparse(norse.SequentialState(nn.Linear(6, 4), norse.LIFCell()))
-    assert block.takes == "spikes"
-
-
-def test_dropout_keeps_the_expected_input():
-    net = nn.Sequential(
-        nn.Dropout(0.25),
-        nn.Linear(200, 1, bias=False),
-        snn.Leaky(1.0, init_hidden=True, output=True, reset_mechanism="none"),
-    )  # pyright: ignore
-    nn.init.ones_(net[1].weight)  # pyright: ignore[reportArgumentType]
-    ours, x = ss.interop.from_snntorch(net), torch.ones(20, 4, 200)
-    with ss.use_backend("dense"):
-        torch.manual_seed(0)
-        potential = ours(x)[1]
-        steps = torch.cat([potential[:1], potential.diff(dim=0)])
-        kept = steps * 0.75
-        torch.testing.assert_close(kept, kept.round())  # whole numbers of spikes, each worth 4/3
-        assert abs(steps.mean().item() - 200) < 5
-        assert steps.std() > 1
-        ours.eval()
-        torch.testing.assert_close(ours(x)[1][-1], torch.full((4, 1), 4000.0))
