@@ -1,6 +1,8 @@
 """Times layers of each neuron, with recurrence and delays, against dense autograd loops of the same.
 
 python tools/time_neurons.py --commit COMMIT >> results/neurons.jsonl
+
+Learned delays per synapse are timed against DCLS where it is installed (PyPI: dcls 0.1.1; --no-deps will do).
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -46,11 +48,12 @@ def spiked(distance: Tensor, b_th: float) -> Tensor:
     return out
 
 
-def dense_lif(layer: ss.Layer, dense: Tensor) -> Tensor:
-    """A layer of `LIF`, recurrent or not, time step by time step."""
+def dense_lif(layer: ss.Layer, dense: Tensor, currents: Sequence[Tensor] | None = None) -> Tensor:
+    """A layer of `LIF`, recurrent or not, time step by time step; `currents`: other than the connection's."""
     lif: Any = layer.neuron
     alpha = torch.exp(-lif.dt / torch.as_tensor(lif.tau_mem))
-    currents = functional.linear(dense, layer.connection.weight).unbind(1)
+    if currents is None:
+        currents = functional.linear(dense, layer.connection.weight).unbind(1)
     v = torch.zeros_like(currents[0])
     spikes = [torch.zeros_like(v)]
     for now in currents[:-1]:
@@ -78,6 +81,33 @@ def dense_adlif(layer: ss.Layer, dense: Tensor) -> Tensor:
     return torch.stack(spikes, 1)
 
 
+def dcls_loop(layer: ss.Layer) -> Callable[[ss.Layer, Tensor], Tensor] | None:
+    """The same layer by DCLS, a convolution over time whose kernel is built from positions; None without it.
+
+    I. Hammouamri, I. Khalfaoui-Hassani, T. Masquelier, Learning delays in spiking neural networks using
+    dilated convolutions with learnable spacings, ICLR 2024. Its version "v1" interpolates linearly, as
+    `ss.Delay` of spread 1 does: the network is the same, but for weights that are divided by 1 + 1e-7.
+    """
+    try:
+        from DCLS.construct.modules import Dcls1d  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        print("DCLS is not installed: delays are timed without it", file=sys.stderr)
+        return None
+    connection: Any = layer.connection
+    taps = connection.delay.max_steps + 1
+    conv: Any = Dcls1d(N, N, kernel_count=1, dilated_kernel_size=taps, bias=False, version="v1")
+    with torch.no_grad():
+        conv.weight.copy_(connection.weight[..., None])
+        # Position p of the kernel is the delay taps - 1 - p, and positions count from the middle.
+        conv.P.copy_((taps - 1 - connection.delay.steps - taps // 2)[None, ..., None])
+
+    def loop(layer: ss.Layer, dense: Tensor) -> Tensor:
+        currents = conv(functional.pad(dense.transpose(1, 2), (taps - 1, 0))).permute(2, 0, 1)
+        return dense_lif(layer, dense, currents.unbind(0))
+
+    return loop
+
+
 def cases() -> dict[str, tuple[ss.Layer, Callable[[ss.Layer, Tensor], Tensor] | None]]:
     """Layers by name, and the dense loop of each."""
     torch.manual_seed(0)
@@ -88,6 +118,7 @@ def cases() -> dict[str, tuple[ss.Layer, Callable[[ss.Layer, Tensor], Tensor] | 
         delay = settings.pop("delay", None)
         return ss.Layer(ss.Linear(N, N, delay=delay), neuron, **settings)
 
+    late = layer(ss.LIF(10e-3, DT), delay=ss.Delay(64, learn=True))
     return {
         "LIF": (layer(ss.LIF(10e-3, DT)), dense_lif),
         "LIF, tau_mem learned": (layer(ss.LIF(tau, DT, learn=("tau_mem",))), dense_lif),
@@ -97,10 +128,7 @@ def cases() -> dict[str, tuple[ss.Layer, Callable[[ss.Layer, Tensor], Tensor] | 
             dense_adlif,
         ),
         "LIF, recurrent": (layer(ss.LIF(10e-3, DT), recurrent=ss.Linear(N, N)), dense_lif),
-        "LIF, delays of 64 steps learned": (
-            layer(ss.LIF(10e-3, DT), delay=ss.Delay(64, learn=True)),
-            None,
-        ),
+        "LIF, delays of 64 steps learned": (late, dcls_loop(late)),
         "LIF, delays of 64 steps per input": (
             layer(ss.LIF(10e-3, DT), delay=ss.Delay(64, "input")),
             None,
@@ -147,6 +175,7 @@ def main() -> None:
     """Times all cases, on one thread."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--commit", required=True, help="that is timed")
+    parser.add_argument("--case", default="", help="a part of the names of those to time")
     parser.add_argument("--repeats", type=int, default=9, help="of each pass; the median counts")
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -158,6 +187,8 @@ def main() -> None:
     spikes.value.requires_grad_()
     about = {name: environment()[name] for name in ("time", "cpu", "cores")}
     for name, (layer, loop) in cases().items():
+        if given.case not in name:
+            continue
         narrowed(layer, spikes)
         with torch.no_grad():
             out = layer(spikes)
@@ -169,6 +200,15 @@ def main() -> None:
         }  # fmt: skip
         if loop is not None:
             given_dense = dense.clone().requires_grad_()
+            with (
+                torch.no_grad()
+            ):  # float32 may round a potential at the threshold to the other side
+                differ = loop(layer, dense) != out.to_dense()
+            other = int(differ[:, :100].sum())
+            if other > 1e-3 * out.n_spikes:
+                raise SystemExit(
+                    f"{name}: {other} of {out.n_spikes} spikes differ from the dense loop's"
+                )
             row["dense_ms"] = timed(
                 lambda loop=loop, layer=layer, x=given_dense: loop(layer, x).sum(), 3
             )
