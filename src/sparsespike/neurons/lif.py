@@ -251,8 +251,8 @@ class LIF(Neuron):
         for name in ("v_th", "v_reset", "v_rest", "gain", "v_init"):
             check_finite(name, getattr(self, name))
         if not {"v_th", "v_reset"} & {*self._parameters}:
-            room = torch.as_tensor(self.v_th) - torch.as_tensor(self.v_reset)
-            if not bool((room > 0).all()):
+            room = torch.as_tensor(self.v_th - self.v_reset > 0)
+            if not bool(room.all()):
                 expected = f"less than v_th = {shown(self.v_th)}"
                 raise ValueError(f"v_reset: expected {expected}, found {shown(self.v_reset)}")
         check_choice("reset", self.reset, get_args(Reset))

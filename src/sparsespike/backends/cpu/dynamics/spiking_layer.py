@@ -15,6 +15,7 @@ from sparsespike.backends.cpu import form, surrogate
 from sparsespike.backends.cpu.dynamics import back, fire, spiking
 from sparsespike.backends.cpu.dynamics.placed import Placed
 from sparsespike.backends.cpu.dynamics.unit import N_KEPT, kept_of, unit_from
+from sparsespike.backends.cpu.linear_form import summed
 from sparsespike.backends.cpu.simd import FOUR, lanes_of
 from sparsespike.backends.cpu.sites import at_places
 from sparsespike.backends.cpu.threads import ranges, run_all
@@ -254,8 +255,9 @@ class _Walk:
 
     def number(self) -> list[Tensor]:
         """The gradients of the learned numbers, each (n_out,)."""
-        total = np.sum(self._numbers, 0)
-        return list(self.placed.by_neuron(total).unbind(0))
+        if not self.cell.number:
+            return []
+        return list(self.placed.by_neuron(summed(self._numbers)).unbind(0))
 
     def earlier(self) -> Tensor | None:
         """The gradient of the state that was given."""
