@@ -115,6 +115,8 @@ def test_evaluate_prints_the_score(run, capsys):
     out, err = capsys.readouterr()
     assert "test accuracy" in out
     assert "class 9" in out
+    assert "synaptic operations per sample" in out
+    assert "0.9 pJ per accumulation" in " ".join(out.split())
     assert err == ""
 
 
@@ -128,6 +130,9 @@ def test_evaluate_gives_json_with_the_accuracy_of_training(run, capsys):
     assert score["n_samples"] == 150
     assert len(score["layers"]) == 2
     assert score["checkpoint"] == "last"
+    assert score["metrics"] == result["metrics"]
+    assert 0 < score["metrics"]["effective_acs"] < score["metrics"]["dense"]
+    assert score["metrics"]["dense"] == 40 * (784 * 20 + 20 * 15 + 15 * 10)
 
 
 def test_evaluate_scores_other_recordings(run, capsys, monkeypatch, tmp_path):

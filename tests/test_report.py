@@ -72,7 +72,13 @@ def test_a_report_has_all_parts_and_stands_by_itself(kept, page):
     headings = [words(heading) for heading in tree.iter("h2")]
     assert headings == [
         *("Result", "Training", "Confusion", "Worst mistakes", "Spikes of some samples"),
-        *("Membrane potentials", "Weights", "Cost of each layer", "Recipe"),
+        *(
+            "Membrane potentials",
+            "Weights",
+            "Cost of each layer",
+            "Operations and energy",
+            "Recipe",
+        ),
     ]
     figures = [figure.get("id") for figure in tree.iter("figure")]
     names = [
@@ -149,6 +155,11 @@ def test_another_score_than_at_the_end_is_told(run):
             "result.json",
             lambda text: text.replace('"test"', '"tset"'),
             "result.json: test: expected a score",
+        ),
+        (
+            "result.json",
+            lambda text: text.replace('"energy"', '"enrgy"'),
+            "result.json: metrics: expected effective_acs, ",
         ),
         (
             "best.safetensors",
@@ -228,7 +239,11 @@ def test_runs_are_compared(kept, run, tmp_path, capsys, monkeypatch):
     assert rows[0][2] == "2 epochs"
     assert rows[0][3].startswith(f"{result['test']['accuracy']:.2%} ± ")
     assert rows[1][2:5] == ["2 of 3 epochs (stopped)", "–", "–"]
-    differing = [[words(cell) for cell in row.iter("td")] for row in tables[1].iter("tr")][1:]
+    costs = [[words(cell) for cell in row.iter("td")] for row in tables[1].iter("tr")][1:]
+    found = result["metrics"]
+    assert costs[0][:3] == [first, f"{found['effective_acs']:,.0f}", "0"]
+    assert costs[1] == [second, *["–"] * 8]
+    differing = [[words(cell) for cell in row.iter("td")] for row in tables[2].iter("tr")][1:]
     assert differing == [["epochs", "2", "3"], ["lr", "0.005", "0.25"]]
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from sparsespike.backends import use_backend
+from sparsespike.metrics import Metrics
 from sparsespike.report import membranes, rasters
 from sparsespike.report.costs import costs
 from sparsespike.report.inputs import picture
@@ -15,6 +16,8 @@ from sparsespike.spikes.spikes import Spikes
 from sparsespike.training.evaluate import evaluate
 from training import CONV, QUICK, few
 
+NOTHING = Metrics(0, (), (), 0, 0)
+
 
 def test_scores_are_those_of_evaluate():
     net, recipe = QUICK.network(784, 10), QUICK
@@ -22,6 +25,8 @@ def test_scores_are_those_of_evaluate():
     scores, told = score(net, test, recipe), evaluate(net, test, recipe)
     for name in ("accuracy", "loss", "per_class", "layers", "n_samples"):
         assert scores.total[name] == told[name]
+    assert scores.metrics.n_samples == 150
+    assert [each.name for each in scores.metrics.connections][-1] == "2.connection"
     confusion = scores.confusion()
     assert confusion.sum() == 150
     assert confusion.diag().sum() == round(told["accuracy"] * 150)
@@ -42,10 +47,10 @@ def test_scores_are_those_of_evaluate():
 def test_examples_are_one_usual_one_narrow_and_the_worst():
     probability = torch.tensor([[0.9, 0.1], [0.6, 0.4], [0.7, 0.3], [0.8, 0.2], [0.95, 0.05]])
     label = torch.tensor([0, 0, 0, 1, 1])
-    assert Scores({}, label, probability, ("0", "1")).examples() == [2, 1, 4]
-    everything = Scores({}, torch.zeros(5, dtype=torch.int64), probability, ("0", "1"))
+    assert Scores({}, label, probability, ("0", "1"), NOTHING).examples() == [2, 1, 4]
+    everything = Scores({}, torch.zeros(5, dtype=torch.int64), probability, ("0", "1"), NOTHING)
     assert everything.examples() == [3, 1]  # no mistake
-    none = Scores({}, torch.ones(5, dtype=torch.int64), probability, ("0", "1"))
+    none = Scores({}, torch.ones(5, dtype=torch.int64), probability, ("0", "1"), NOTHING)
     assert none.examples() == [4]
 
 

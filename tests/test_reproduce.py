@@ -19,7 +19,7 @@ from torch.nn import functional
 
 import sparsespike as ss
 from sparsespike.backends import device_for
-from sparsespike.bench import LayerBench
+from sparsespike.bench import LayerBench, inputs
 from sparsespike.cli import main
 from sparsespike.cli.reproduce import NAMES
 from sparsespike.pages.page import Section
@@ -31,11 +31,12 @@ from sparsespike.reproduce.gradients import Alignment, GradientMaps
 from sparsespike.reproduce.operations import counted
 from sparsespike.reproduce.records import Records
 from sparsespike.reproduce.scope import scope
-from sparsespike.reproduce.synops import counted as synops
+from sparsespike.reproduce.synops import SynapticOperations
 from sparsespike.reproduce.table1 import exponent
 from sparsespike.reproduce.timed import EVERY, SyntheticLayer, TrainedLayer, TrainedStep
 from sparsespike.reproduce.times import ratio_of
 from sparsespike.reproduce.trained import Training
+from sparsespike.training.evaluate import load_run
 
 SMALL = Training("fashion-mnist", "fashion-mnist-sample", 0, 1, hidden=(20, 15), b_th=0.3)
 
@@ -311,7 +312,6 @@ def trained(tmp_path_factory) -> Place:
 def oracle(place: Place, b_th: float, n: int) -> tuple[list[torch.Tensor], torch.Tensor]:
     """Gradients of the weights and of the first layer's spikes, by autograd over dense tensors."""
     from sparsespike.bench import inputs
-    from sparsespike.training.evaluate import load_run
 
     net, recipe, _ = load_run(SMALL.folder(place))
     dataset = inputs.load_or_sample(recipe, None)
@@ -372,25 +372,15 @@ def test_the_cut_gradient_turns_into_the_uncut_one_as_the_band_widens(trained):
     assert narrow == pytest.approx([float(value) for value in expected], abs=1e-4)
 
 
-def test_synaptic_operations_are_those_that_neurobench_counts(trained):
-    from sparsespike.training.evaluate import load_run
-
-    layers = pytest.importorskip(
-        "neurobench.metrics.utils.layers", reason="NeuroBench is not installed (make peers)"
-    )
+def test_synaptic_operations_are_spikes_times_the_weights_that_they_meet(trained):
+    found = SynapticOperations(SMALL, 16).compute(trained)
     net, recipe, _ = load_run(SMALL.folder(trained))
-    spikes, _ = ss.data.load("fashion-mnist-sample").batch(range(8), recipe.steps)
+    spikes, _ = inputs.batch(ss.data.load("fashion-mnist-sample"), recipe, 16, recipe.seed)
     with torch.no_grad():
-        next(net.parameters())[:, ::3] = 0  # pruned weights are met by no spike
         _, hidden = net(spikes, return_spikes=True)
-        effective = dense = 0
-        for below, weight in zip([spikes, *hidden], net.parameters(), strict=True):
-            plain = torch.nn.Linear(weight.shape[1], weight.shape[0], bias=False)
-            plain.weight.copy_(weight)
-            for step in below.to_dense().flatten(2).unbind(1):
-                effective += layers.single_layer_MACs(step, plain)[0]
-                dense += layers.single_layer_MACs(step, plain, total=True)[0]
-    found = synops(net, spikes)
-    assert effective > 0
-    assert found["effective"] * 8 == effective
-    assert found["dense"] * 8 == dense
+    n_spikes = [each.n_spikes for each in (spikes, *hidden)]
+    assert all(n_spikes)
+    assert found["effective"] * 16 == sum(
+        n * out for n, out in zip(n_spikes, (20, 15, 10), strict=True)
+    )
+    assert found["dense"] == recipe.steps * (784 * 20 + 20 * 15 + 15 * 10)

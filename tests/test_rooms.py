@@ -21,6 +21,7 @@ BELOW = {
     "neurons": {"connections", "ops", "backends", "descriptions", "spikes"},
     "network": {"neurons", "connections", "ops", "backends", "spikes"},
     "streaming": {"network", "neurons", "connections", "backends", "spikes"},
+    "metrics": {"neurons", "connections", "descriptions", "spikes"},
     "losses": {"ops", "spikes"},
     "data": {"spikes", "compiling"},
 }
@@ -29,7 +30,7 @@ BELOW["pages"] = {"data"}
 BELOW["bench"] = {*BELOW} - {"pages"}
 BELOW["reproduce"] = {*BELOW}
 BELOW["report"] = {*BELOW} - {"reproduce"}
-BELOW["interop"] = {"network", "neurons", "connections", "ops", "descriptions", "spikes"}
+BELOW["interop"] = {"metrics", "network", "neurons", "connections", "ops", "descriptions", "spikes"}
 BELOW["cli"] = {*BELOW, "cli"}
 TOP = {"__init__", "__main__"}
 

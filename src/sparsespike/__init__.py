@@ -13,7 +13,7 @@ import importlib.util
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sparsespike import data, interop, losses
+    from sparsespike import data, interop, losses, metrics
     from sparsespike.backends import use_backend
     from sparsespike.connections.conv import Conv1d, Conv2d
     from sparsespike.connections.current import Current
@@ -98,6 +98,7 @@ __all__ = [
     "data",
     "interop",
     "losses",
+    "metrics",
     "stream",
     "use_backend",
 ]

@@ -54,20 +54,23 @@ def add_evaluate(commands: Any) -> None:
 
 
 def _evaluate(parsed: argparse.Namespace) -> None:
-    from sparsespike import data
+    from sparsespike import data, metrics
     from sparsespike.training.evaluate import evaluate, load_run
-    from sparsespike.training.progress import score_table
+    from sparsespike.training.progress import metrics_table, score_table
 
     net, recipe, about = load_run(parsed.folder, parsed.which)
     about["dataset"] = parsed.on or about["dataset"]
     about["split"] = parsed.split
     test = recipe.seen(data.load(about["dataset"], split=parsed.split, root=parsed.data))
-    score = {**about, **evaluate(net, test, recipe)}
+    with metrics.Counting(net) as counting:
+        score = {**about, **evaluate(net, test, recipe)}
+    found = counting.metrics()
     if parsed.json:
-        print_json(score)
+        print_json({**score, "metrics": found.to_dict()})
     else:
         title = (
             f"{about['dataset']}, {parsed.split} samples: {about['checkpoint']} state, "
             f"{about['epoch']} epochs"
         )
         print_table(score_table(title, score, parsed.split))
+        print_table(metrics_table(found))

@@ -24,6 +24,7 @@ __all__ = [
     "from_snntorch",
     "from_spikingjelly",
     "sparse",
+    "to_neurobench",
     "to_nir",
     "to_norse",
     "to_snntorch",
@@ -278,3 +279,25 @@ def to_nir(
     from sparsespike.interop.into_nir import graph_of
 
     return graph_of(net, dt, scheme, input_shape, lossy)
+
+
+def to_neurobench(net: nn.Module) -> Any:
+    """A network of ours as a `neurobench.models.NeuroBenchModel`, for `neurobench.benchmarks.Benchmark`.
+
+    NeuroBench 2.3's ActivationSparsity, ActivationSparsityByLayer, SynapticOperations, ConnectionSparsity,
+    Footprint and ParameterCount give what `ss.metrics.measure` gives. It keeps dense tensors of a whole batch
+    for them, and takes the time that they take: `measure` needs neither.
+
+    Args:
+        net: `ss.Network`, a converted network, or another module that takes `Spikes`; set to `eval()`.
+
+    Returns:
+        a model from (B, T, ...) of 0 and 1 to potentials or spikes (B, T, ...). MembraneUpdates and
+        NeuronOperations, which need snnTorch's neurons, end in an error.
+
+    Raises:
+        ValueError: if the network has layers of PyTorch's, or connections of a class of one's own.
+    """
+    from sparsespike.interop.into_neurobench import Model
+
+    return Model(net)

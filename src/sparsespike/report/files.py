@@ -13,6 +13,12 @@ from sparsespike.training.checkpoint import CheckpointError
 from sparsespike.training.evaluate import read_run
 from sparsespike.training.recipe import Recipe
 
+# What is compared of a network's operations.
+METRICS = (
+    *("effective_acs", "effective_macs", "dense", "activation_sparsity", "connection_sparsity"),
+    *("footprint", "energy"),
+)
+
 
 @dataclass(frozen=True)
 class Files:
@@ -71,6 +77,11 @@ def read(folder: Path) -> Files:
             _is_share(test.get(name)) for name in ("accuracy",)
         ):
             raise CheckpointError(f"{path}: test: expected a score, found {test!r}")
+        found = result.get("metrics")  # which runs of earlier versions lack
+        if found is not None and not _is_metrics(found):
+            raise CheckpointError(
+                f"{path}: metrics: expected {', '.join(METRICS)}, found {found!r}"
+            )
         if result.get("epochs") != recipe.epochs:
             result = None  # of fewer epochs, from before the run was made longer
     return Files(folder, recipe, about, history, result)
@@ -106,6 +117,10 @@ def _is_number(value: object) -> bool:
 
 def _is_share(value: object) -> bool:
     return isinstance(value, int | float) and 0 <= value <= 1
+
+
+def _is_metrics(value: object) -> bool:
+    return isinstance(value, dict) and all(_is_number(value.get(name)) for name in METRICS)
 
 
 def _is_layer(value: object) -> bool:

@@ -12,7 +12,16 @@ from sparsespike.data import EventDataset
 from sparsespike.network import Network
 from sparsespike.neurons.silence import SilenceWarning
 from sparsespike.pages.page import Section, Table, html
-from sparsespike.report import confusion, costs, curves, membranes, mistakes, rasters, weights
+from sparsespike.report import (
+    confusion,
+    costs,
+    curves,
+    membranes,
+    mistakes,
+    operations,
+    rasters,
+    weights,
+)
 from sparsespike.report.files import Files, layer_names, read
 from sparsespike.report.scores import Scores, score
 from sparsespike.training.evaluate import load_run
@@ -45,6 +54,10 @@ def page(folder: Path, root: Path | None = None) -> str:
             *_inside(net, dataset, recipe, scores),
             Section("Weights", _weights(files, net)),
             Section("Cost of each layer", _costs(net, dataset, recipe)),
+            Section(
+                "Operations and energy",
+                [operations.table(scores.metrics), operations.summary(scores.metrics)],
+            ),
             Section("Recipe", [_recipe(recipe)]),
         ]
     lead = (

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sparsespike.data import EventDataset
+from sparsespike.metrics import Counting, Metrics
 from sparsespike.network import Network
 from sparsespike.training.evaluate import evaluate
 from sparsespike.training.recipe import Recipe
@@ -23,12 +24,14 @@ class Scores:
         label: (n,) int64, classes.
         probability: (n, C) float, the softmax of the logits.
         classes: a name for each of the C classes: its number, and its word where the data has one.
+        metrics: what the network costs, as counted meanwhile.
     """
 
     total: dict[str, Any]
     label: Tensor
     probability: Tensor
     classes: tuple[str, ...]
+    metrics: Metrics
 
     @property
     def prediction(self) -> Tensor:
@@ -73,7 +76,8 @@ def score(net: Network, dataset: EventDataset, recipe: Recipe) -> Scores:
         logits.append(logit.cpu())
         labels.append(label.cpu())
 
-    total = evaluate(net, dataset, recipe, keep)
+    with Counting(net) as counting:
+        total = evaluate(net, dataset, recipe, keep)
     logit = torch.cat(logits)
     words = dataset.about.classes
     n_class = logit.shape[1]
@@ -81,4 +85,5 @@ def score(net: Network, dataset: EventDataset, recipe: Recipe) -> Scores:
         f"{i} {words[i]}" if i < len(words) and words[i] != str(i) else f"{i}"
         for i in range(n_class)
     ]
-    return Scores(total, torch.cat(labels), logit.double().softmax(1), tuple(names))
+    probability = logit.double().softmax(1)
+    return Scores(total, torch.cat(labels), probability, tuple(names), counting.metrics())

@@ -9,7 +9,7 @@ from typing import Any
 
 from sparsespike.pages.figure import Drawing, panels, style
 from sparsespike.pages.page import Section, Table, html
-from sparsespike.report import curves
+from sparsespike.report import curves, operations
 from sparsespike.report.files import Files, read
 from sparsespike.report.one import spelled
 
@@ -30,6 +30,7 @@ def page(folders: Sequence[Path]) -> str:
     sections = [
         Section("Results", [results(names, runs)]),
         Section("Curves", curve_parts),
+        Section("Operations and energy", [operations.compared(names, runs)]),
         Section("Recipes", [differences(names, runs)]),
     ]
     return html("Runs compared", f"{', '.join(names)}.", sections)

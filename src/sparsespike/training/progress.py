@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sparsespike.compiling import progress as compiling
+from sparsespike.metrics.found import ASSUMED, Metrics
 from sparsespike.training.metrics import Totals, peak_memory
 
 # Drawing the table takes a few milliseconds, as long as a training step: twice a second costs < 1 %.
@@ -112,6 +113,16 @@ def score_table(title: str, score: dict[str, Any], split: str = "test") -> Table
         table.add_row(f"layer {i} spike rate", f"{layer['rate']:.3%}")
     for i, accuracy in enumerate(score["per_class"]):
         table.add_row(f"class {i}", "no samples" if accuracy is None else f"{accuracy:.2%}")
+    return table
+
+
+def metrics_table(found: Metrics) -> Table:
+    """The table of what a network costs, as counted while it was scored."""
+    table = Table(title="operations", caption=ASSUMED, show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    for label, value in found.rows():
+        table.add_row(label, value)
     return table
 
 

@@ -22,6 +22,7 @@ from sparsespike import data
 from sparsespike.backends import device_for, placed, use_backend
 from sparsespike.data import EventDataset, EventLoader, late
 from sparsespike.data.library import OutOfReach
+from sparsespike.metrics.counting import Counting
 from sparsespike.neurons.silence import SilenceWarning
 from sparsespike.spikes.spikes import Spikes
 from sparsespike.training import architecture, checkpoint, logs
@@ -218,6 +219,8 @@ def _finish(run: Run, name: str, test_set: EventDataset, events: dict[str, Any])
     net, recipe, about = load_run(run.folder, which)
     last = run.history[-1]
     seconds = sum(line["seconds"] for line in run.history)
+    with Counting(net) as counting:
+        test = evaluate(net, test_set, recipe)
     result = {
         **about,
         "epochs": run.epoch,
@@ -227,7 +230,8 @@ def _finish(run: Run, name: str, test_set: EventDataset, events: dict[str, Any])
         "seconds": seconds,
         "samples_per_second": last["samples_per_second"],
         "peak_memory_mib": max(line["peak_memory_mib"] or 0 for line in run.history) or None,
-        "test": evaluate(net, test_set, recipe),
+        "test": test,
+        "metrics": counting.metrics().to_dict(),
     }
     checkpoint.write_json(run.folder / runs.RESULT, result)
     return result
