@@ -115,8 +115,8 @@ def test_evaluate_prints_the_score(run, capsys):
     out, err = capsys.readouterr()
     assert "test accuracy" in out
     assert "class 9" in out
-    assert "synaptic operations per sample" in out
-    assert "0.9 pJ per accumulation" in " ".join(out.split())
+    assert "accumulations (AC) per sample" in out
+    assert "0.9 pJ per AC" in " ".join(out.split())
     assert err == ""
 
 

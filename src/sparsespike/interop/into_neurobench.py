@@ -18,8 +18,7 @@ from sparsespike.connections.connection import Connection
 from sparsespike.connections.conv import Conv1d, Conv2d
 from sparsespike.connections.linear import Linear
 from sparsespike.connections.sparse import SparseLinear
-from sparsespike.metrics.watch import Call, Pass, Watch
-from sparsespike.neurons.neuron import Neuron
+from sparsespike.metrics.watch import Call, Pass, Watch, spiking_names
 from sparsespike.spikes.spikes import Spikes
 
 NeuroBenchModel: Any = import_module("neurobench.models").NeuroBenchModel
@@ -141,11 +140,7 @@ class Shown(nn.Module):
             {_key(name): _twin(name, each) for name, each in named if isinstance(each, Connection)}
         )
         self.neurons = nn.ModuleDict(
-            {
-                _key(name): Sent()
-                for name, each in named
-                if isinstance(each, Neuron) and each.spiking
-            }
+            {_key(name): Sent() for names in spiking_names(net).values() for name in names}
         )
 
     def forward(self, spikes: Spikes) -> Any:

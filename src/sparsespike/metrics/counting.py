@@ -14,7 +14,6 @@ from sparsespike.connections.sparse import SparseLinear
 from sparsespike.metrics import operations
 from sparsespike.metrics.found import Activations, Metrics, Synapses
 from sparsespike.metrics.watch import Call, Pass, Watch
-from sparsespike.neurons.neuron import Neuron
 from sparsespike.spikes.spikes import Spikes
 
 
@@ -79,17 +78,12 @@ class Counting:
             raise ValueError(
                 "net: expected a call with samples to count, through connections of sparsespike, found none"
             )
-        names = [(name, module) for name, module in self.net.named_modules()]
         connections = tuple(
             Synapses(name, *_weights(module), *self._operations[name])
-            for name, module in names
+            for name, module in self.net.named_modules()
             if isinstance(module, Connection)
         )
-        neurons = tuple(
-            Activations(name, *self._spikes[name])
-            for name, module in names
-            if isinstance(module, Neuron) and module.spiking
-        )
+        neurons = tuple(Activations(name, *counts) for name, counts in self._spikes.items())
         parameters = list(self.net.parameters())
         kept = [*parameters, *self.net.buffers()]
         return Metrics(

@@ -59,7 +59,7 @@ class Metrics:
     Attributes:
         n_samples: samples that were run.
         connections: each connection.
-        neurons: each layer of neurons that spike.
+        neurons: each layer of neurons that spike, in the order in which they ran.
         n_parameters: numbers in all parameters.
         footprint: bytes of all parameters and buffers.
     """
@@ -134,30 +134,29 @@ class Metrics:
 
     def rows(self) -> list[tuple[str, str]]:
         """What a reader is shown, a label and a value each."""
-        operations = [f"{self.effective_acs:,.0f} accumulations"]
-        if self.effective_macs:
-            operations.append(f"{self.effective_macs:,.0f} multiplications with accumulation")
-        energy = self.energy(), self.dense_energy()
+        energy = f"{joules(self.energy())} of {joules(self.dense_energy())} dense"
         return [
-            ("synaptic operations per sample", ", ".join(operations)),
-            ("if every weight met every unit at every step", f"{self.dense:,.0f}"),
+            ("accumulations (AC) per sample", f"{self.effective_acs:,.0f}"),
+            ("multiplications too (MAC)", f"{self.effective_macs:,.0f}"),
+            ("dense operations", f"{self.dense:,.0f}"),
             ("activation sparsity", f"{self.activation_sparsity:.3%}"),
             ("connection sparsity", f"{self.connection_sparsity:.3%}"),
             ("footprint", f"{self.footprint:,} bytes, {self.n_parameters:,} parameters"),
-            ("energy of these operations, estimated", " of ".join(map(joules, energy))),
+            ("energy per sample, estimated", energy),
         ]
 
 
 ASSUMED = (
-    f"Counted as NeuroBench counts. Energy is {PJ_PER_AC} pJ per accumulation and {PJ_PER_MAC} pJ per "
-    "multiplication with accumulation (32-bit floats, 45 nm, Horowitz 2014), against all operations dense; "
-    "memory, neurons and moving events are not in it."
+    "Synaptic operations as NeuroBench counts them, accumulations (AC) and multiplications with accumulation "
+    "(MAC): of spikes with weights that are not zero; dense, of every weight at every step. Energy: "
+    f"{PJ_PER_AC} pJ per AC and {PJ_PER_MAC} pJ per MAC (32-bit floats, 45 nm, Horowitz 2014), dense ones "
+    "MACs; memory, neurons and moving events are not in it."
 )
 
 
 def joules(energy: float) -> str:
     """An energy in joules as one would write it."""
-    for unit, size in (("mJ", 1e-3), ("uJ", 1e-6), ("nJ", 1e-9)):
+    for unit, size in (("mJ", 1e-3), ("µJ", 1e-6), ("nJ", 1e-9)):
         if energy >= size:
             return f"{energy / size:,.2f} {unit}"
     return f"{energy / 1e-12:,.2f} pJ"

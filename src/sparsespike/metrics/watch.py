@@ -61,6 +61,15 @@ class Pass(NamedTuple):
     resumes: bool
 
 
+def spiking_names(net: nn.Module) -> dict[nn.Module, list[str]]:
+    """Neurons that spike, and all their names: layers may share them."""
+    names: dict[nn.Module, list[str]] = {}
+    for name, module in net.named_modules(remove_duplicate=False):
+        if isinstance(module, Neuron) and module.spiking:
+            names.setdefault(module, []).append(name)
+    return names
+
+
 class Watch:
     """While it is open, tells of every call of the network, once it has ended.
 
@@ -87,12 +96,13 @@ class Watch:
     def __enter__(self) -> Self:
         keep = self._handles.append
         keep(self.net.register_forward_pre_hook(lambda *_: self._begin()))
+        names = spiking_names(self.net)
         for name, module in self.net.named_modules():
             if isinstance(module, Connection):
                 hook = partial(self._called, name, module)
                 keep(module.register_forward_hook(hook, with_kwargs=True))
             elif isinstance(module, Neuron):
-                hook = partial(self._fired_by, name)
+                hook = partial(self._fired_by, names.get(module, [name]))
                 keep(module.register_forward_hook(hook, with_kwargs=True))
         keep(self.net.register_forward_hook(lambda *_: self._end()))
         return self
@@ -128,9 +138,10 @@ class Watch:
         self._calls.append((Call(name, own, out.terms[0].connection, spikes), out))
         self._terms |= {id(term) for term in out.terms}
 
-    def _fired_by(self, name: str, module: Neuron, args: Any, kwargs: Any, out: Any) -> None:
+    def _fired_by(self, names: list[str], module: Neuron, args: Any, kwargs: Any, out: Any) -> None:
         if not self._inside:
             return
+        name = self._of_layer(names)
         given = {**dict(zip(("current", "state", "return_state"), args, strict=False)), **kwargs}
         if any(id(term) not in self._terms for term in given["current"].terms):
             raise ValueError(
@@ -145,6 +156,12 @@ class Watch:
         self._fired.append(Fired(name, spikes))
         if given.get("recurrent") is not None:
             self._looped(name, given["recurrent"][1], spikes, module.lag == 0, resumes)
+
+    def _of_layer(self, names: list[str]) -> str:
+        """Of the names of neurons that layers share, the one in the layer whose connection was called."""
+        called = self._calls[-1][0].name if self._calls else ""
+        beside = [name for name in names if called.startswith(name.rpartition(".")[0])]
+        return max(beside, key=len, default=names[0])
 
     def _looped(
         self, name: str, parameter: Any, spikes: Spikes, later: bool, resumes: bool

@@ -9,7 +9,7 @@ from typing import Any
 
 from sparsespike import data
 from sparsespike.data import EventDataset
-from sparsespike.network import Network
+from sparsespike.network import Layer, Network
 from sparsespike.neurons.silence import SilenceWarning
 from sparsespike.pages.page import Section, Table, html
 from sparsespike.report import (
@@ -56,7 +56,7 @@ def page(folder: Path, root: Path | None = None) -> str:
             Section("Cost of each layer", _costs(net, dataset, recipe)),
             Section(
                 "Operations and energy",
-                [operations.table(scores.metrics), operations.summary(scores.metrics)],
+                _operations(net, scores),
             ),
             Section("Recipe", [_recipe(recipe)]),
         ]
@@ -171,6 +171,12 @@ def _weights(files: Files, net: Network) -> list[Any]:
 def _costs(net: Network, dataset: EventDataset, recipe: Recipe) -> list[Any]:
     found = costs.costs(net, dataset, recipe, _with_readout(net))
     return [costs.drawing(found), costs.table(found, recipe)]
+
+
+def _operations(net: Network, scores: Scores) -> list[Any]:
+    layers = [name for name, module in net.named_children() if isinstance(module, Layer)]
+    called = dict(zip(layers, _with_readout(net), strict=True))
+    return [operations.table(scores.metrics, called), operations.summary(scores.metrics)]
 
 
 def _with_readout(net: Network) -> list[str]:

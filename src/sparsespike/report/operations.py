@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sparsespike.metrics import Metrics
@@ -11,13 +11,13 @@ from sparsespike.pages.page import Table
 from sparsespike.report.files import Files
 
 
-def table(found: Metrics) -> Table:
-    """A row for each connection, and the sum."""
-    header = ["connection", "zero weights", "accumulations", "multiplications", "dense", "done"]
+def table(found: Metrics, layers: Mapping[str, str]) -> Table:
+    """A row for each connection, and the sum; `layers`: what readers call the network's modules."""
+    header = ["connection", "zero weights", "AC", "MAC", "dense", "done"]
     n = found.n_samples
     rows: list[list[Any]] = [
         [
-            f"`{each.name}`",
+            _called(each.name, layers),
             f"{each.n_zeros / each.n_weights:.2%}",
             *_operations(each.acs / n, each.macs / n, each.dense / n),
         ]
@@ -27,8 +27,9 @@ def table(found: Metrics) -> Table:
     return Table(
         header,
         [*rows, ["**all**", f"{found.connection_sparsity:.2%}", *_operations(*total)]],
-        f"Synaptic operations of a forward pass per sample, mean of {n:,}: effective ones, as spikes meet "
-        "weights that are not zero, and dense ones, every weight at every step. Biases are not counted.",
+        f"Synaptic operations of a forward pass per sample, mean of {n:,}: accumulations (AC), "
+        "multiplications with accumulation (MAC) where a connection is given other numbers than 0 and 1, "
+        "dense ones, and the share of these that were done. Biases are not counted.",
     )
 
 
@@ -41,12 +42,12 @@ def compared(names: Sequence[str], runs: Sequence[Files]) -> Table:
     """A row for each run, from its own files."""
     header = [
         "run",
-        "accumulations",
-        "multiplications",
+        "AC",
+        "MAC",
         "dense",
         "done",
-        "activation sparsity",
-        "connection sparsity",
+        "zero activations",
+        "zero weights",
         "footprint",
         "energy",
     ]
@@ -67,7 +68,15 @@ def compared(names: Sequence[str], runs: Sequence[Files]) -> Table:
                 joules(found["energy"]),
             ]
         )
-    return Table(header, rows, f"Synaptic operations per test sample. {ASSUMED}")
+    return Table(header, rows, f"Per test sample. {ASSUMED}")
+
+
+def _called(name: str, layers: Mapping[str, str]) -> str:
+    """layer 2, or layer 2 recurrent."""
+    module, _, part = name.partition(".")
+    if module not in layers:
+        return f"`{name}`"
+    return layers[module] if part == "connection" else f"{layers[module]} {part}"
 
 
 def _operations(acs: float, macs: float, dense: float) -> list[str]:
