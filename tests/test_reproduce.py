@@ -311,8 +311,6 @@ def trained(tmp_path_factory) -> Place:
 
 def oracle(place: Place, b_th: float, n: int) -> tuple[list[torch.Tensor], torch.Tensor]:
     """Gradients of the weights and of the first layer's spikes, by autograd over dense tensors."""
-    from sparsespike.bench import inputs
-
     net, recipe, _ = load_run(SMALL.folder(place))
     dataset = inputs.load_or_sample(recipe, None)
     spikes, label = inputs.batch(dataset, recipe, n, recipe.seed)

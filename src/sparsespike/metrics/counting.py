@@ -108,10 +108,13 @@ class Counting:
         """Adds the operations of one connection, the i-th call of a pass."""
         weight = call.module.weight.detach()
         reached = operations.met(call.told, weight)
-        total, multiplies = operations.by_step(call.spikes, reached)
         counts = self._operations[call.name]
         n_batch, n_step, _ = call.spikes.shape
         counts[2] += n_batch * n_step * operations.dense(call.told, weight)
+        if not (call.later or call.spikes.graded):
+            counts[1] += operations.of_all(call.spikes, reached)
+            return
+        total, multiplies = operations.by_step(call.spikes, reached)
         if call.later:
             key = (call.name, i)
             if call.resumes and key not in self._waiting:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from sparsespike.descriptions import Connection, Conv, plain_of
+from sparsespike.spikes.lists import Lists
 from sparsespike.spikes.spikes import Spikes
 
 
@@ -25,6 +26,14 @@ def dense(connection: Connection, weight: Tensor) -> int:
     if isinstance(plain, Conv):
         return int(_reached(plain, torch.ones_like(weight, dtype=torch.bool)).sum())
     return plain.n_in * plain.n_out
+
+
+def of_all(spikes: Spikes, reached: Tensor) -> int:
+    """Operations of all samples and steps, of spikes that are not graded; visits events only."""
+    n_unit = spikes.shape[2]
+    lists = isinstance(spikes.storage, Lists)
+    unit = spikes.unit if lists else spikes.storage.entry(spikes.shape) % n_unit
+    return int((torch.bincount(unit, minlength=n_unit) * reached).sum())
 
 
 def by_step(spikes: Spikes, reached: Tensor) -> tuple[Tensor, Tensor]:
