@@ -232,21 +232,6 @@ def test_conversion_draws_no_random_numbers():
     assert torch.equal(torch.rand(1), expected)
 
 
-def test_a_share_of_the_mass_sets_a_band_and_tells_what_it_cuts():
-    net, x = leaky_net(), spikes(10, 3, 6)
-    exact, banded = ss.interop.from_snntorch(net), ss.interop.from_snntorch(net, mass=0.95)
-    assert [band.b_th for band in exact.bands] == [float("inf")] * 2
-    assert [band.cut for band in exact.bands] == [0.0] * 2
-    assert [band.layer for band in banded.bands] == ["1", "3"]
-    for band in banded.bands:
-        assert band.b_th == pytest.approx(1.9)  # 19 / slope
-        assert band.cut == pytest.approx(0.05)
-    with ss.use_backend("dense"):
-        assert torch.equal(exact(x), banded(x))
-        batch = ss.Spikes.from_dense(x, time_first=True)
-        assert banded(batch).n_active < exact(batch).n_active
-
-
 @pytest.mark.parametrize("soft", [True, False])
 @pytest.mark.parametrize(("tau", "decays"), [(None, False), (2.0, False), (2.0, True)])
 @pytest.mark.parametrize("dtype", [torch.float32, F64])

@@ -13,7 +13,8 @@ from typing import Any
 
 from torch import nn
 
-from sparsespike.interop.network import Band, Converted, converted
+from sparsespike.interop.bands import Band
+from sparsespike.interop.network import Converted, converted
 from sparsespike.neurons.surrogates import Surrogate
 
 __all__ = [
@@ -51,7 +52,8 @@ def from_snntorch(
         share: whether the parameters are the very same, so that training one trains the other; else they
             are copies.
         mass: share of each surrogate's mass, in (0, 1), that a finite band is to keep; None for all of it,
-            and so exactly theirs. `converted.bands` tells what is cut.
+            and so exactly theirs. `converted.bands` tells what is cut, and
+            `converted.report(x)` what that does to the gradient and the time of a step on a recording.
         freeze: whether numbers that neurons learn there are taken as they are now; else they are refused, as
             our parametrisation has another gradient.
         input: "spikes", of 0 and 1; or "values", for which the layers before the first neurons are computed

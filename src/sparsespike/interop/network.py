@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from sparsespike.interop.cell import Cell
+from sparsespike.interop.bands import Band, Report, bands_of, report
 from sparsespike.interop.convert import convert
 from sparsespike.interop.layers import Dense
 from sparsespike.interop.peer import Peer
@@ -16,22 +16,6 @@ from sparsespike.interop.signals import Asked, Body
 from sparsespike.ops.module import Module
 from sparsespike.ops.uncompiled import uncompiled
 from sparsespike.spikes.spikes import Spikes
-
-
-class Band(NamedTuple):
-    """The active band of one layer.
-
-    Attributes:
-        layer: its name.
-        surrogate: whose mass is meant.
-        b_th: half-width, unit of potential.
-        cut: share of the mass that it cuts off, in [0, 1].
-    """
-
-    layer: str
-    surrogate: Any
-    b_th: float
-    cut: float
 
 
 class Converted(Module):
@@ -64,13 +48,7 @@ class Converted(Module):
     @property
     def bands(self) -> list[Band]:
         """The active band of every layer of neurons, and what it cuts off the surrogate."""
-        found = []
-        for name, cell in self.body.named_modules():
-            if isinstance(cell, Cell) and cell.neuron.spiking:
-                surrogate, b_th = cell.neuron.surrogate, cell.neuron.b_th
-                cut = 0.0 if b_th == float("inf") else surrogate.cut(b_th)
-                found.append(Band(name, surrogate, b_th, cut))
-        return found
+        return bands_of(self.body)
 
     @property
     def dense(self) -> list[str]:
@@ -104,6 +82,24 @@ class Converted(Module):
                 raise ValueError(f"x: expected {self.steps} steps, found {len(x)}")
             x = x[: self.steps]  # as their loop does
         return _as_theirs(self._gives, self.body(self._taken(x)))
+
+    def report(self, x: Tensor | Sequence[Tensor] | Spikes, *, repeats: int = 9) -> Report:
+        """What the bands cut off the gradients, and the time that they save, on a recording.
+
+        Copies of the network take steps, forward and backward, with its bands and without, in turns; this
+        one, its parameters' gradients and the random numbers of the program stay as they are.
+
+        Args:
+            x: as in a call.
+            repeats: steps that count of each, >= 1; times are their medians.
+
+        Returns:
+            a report; `print` tells it in words.
+
+        Raises:
+            ValueError: if no layer has a finite band, no parameter is learned, or an argument is wrong.
+        """
+        return report(self, x, repeats)
 
     def extra_repr(self) -> str:
         """What it takes, and the bands, as shown by `print`."""
