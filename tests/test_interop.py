@@ -163,12 +163,20 @@ def test_a_loop_over_time_in_forward_is_one_recording(static):
     ours = ss.interop.from_snntorch(net, input="values" if static else "spikes")
     assert (ours.steps, ours.static) == (12, static)
     assert ours.dense == (["fc1"] if static else [])
+    calls: list[int] = []
+    hook = net.fc1.register_forward_hook(lambda *_: calls.append(1))
     with ss.use_backend("dense"):
         mine = ours(x)
+    hook.remove()
+    assert len(calls) == int(static)  # what every step sees alike is computed once
     assert theirs[0].any()
     assert torch.equal(mine[0], theirs[0])
     torch.testing.assert_close(mine[1:3], theirs[1:3])
     assert all(map(torch.equal, mine[3], theirs[3]))
+    grads = [torch.autograd.grad(out[1].sin().sum(), net.parameters()) for out in (mine, theirs)]
+    for a, b in zip(*grads, strict=True):
+        assert b.any()
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
     if not static:
         with pytest.raises(ValueError, match="x: expected 12 steps, found 5"):
             ours(x[:5])

@@ -187,6 +187,8 @@ class Folded(Module):
 class Dense(nn.Module):
     """A layer of PyTorch's, computed on dense tensors as its library does; costs what they cost there.
 
+    A connection that sees the same in every step, as a loop over an image does, is computed once.
+
     Args:
         module: the layer, the very same.
         view: what it sees: one "step" at a time, all steps as one "batch", or (T, B, ...), "time" first; a
@@ -201,6 +203,10 @@ class Dense(nn.Module):
     def forward(self, given: Spikes | Current | Tensor) -> Tensor:
         """Spikes, a current or a dense tensor (B, T, ...) -> (B, T, ...)."""
         dense = to_dense(given).transpose(0, 1)
+        if dense.stride(0) == 0 and isinstance(self.module, CONNECTIONS):  # every step is the same
+            return (
+                self.module(dense[0]).unsqueeze(1).expand(-1, len(dense), *[-1] * (dense.dim() - 2))
+            )
         if self.view == "step":
             return torch.stack([self.module(step) for step in dense.unbind(0)], 1)
         if self.view == "time":

@@ -78,13 +78,20 @@ def of_dense(
     fired = dense.detach() == 1
     if not bool((fired | (dense.detach() == 0)).all()):
         raise ValueError("dense: expected only 0 and 1, found other values (or NaN)")
-    entry = fired.flatten().nonzero()[:, 0]
+    entry = _entries(fired)
     if active is None and dense.requires_grad:
         active = torch.ones_like(fired)
     if active is None:
         return of_entries(shape, entry), unit_shape
     value = dense[active] if dense.is_floating_point() else dense[active].float()
-    return of_entries(shape, entry, active.flatten().nonzero()[:, 0], value), unit_shape
+    return of_entries(shape, entry, _entries(active), value), unit_shape
+
+
+def _entries(mask: Tensor) -> Tensor:
+    """(n,) int64: where a mask is true, flat."""
+    if mask.device.type == "cpu":  # NumPy's is two to seven times as fast as torch's
+        return torch.from_numpy(np.flatnonzero(mask.flatten().numpy()))
+    return mask.flatten().nonzero()[:, 0]
 
 
 def of_events(
