@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 import sparsespike as ss
 
@@ -16,11 +16,13 @@ for peer in ("snntorch", "spikingjelly", "norse"):
     pytest.importorskip(peer, reason="installed by `make peers`", exc_type=ImportError)
 
 # ruff: noqa: E402
+from interop_checks import compared, spikes, tensors, wide
 from interop_nets import (
     Case,
     double,
     neuron,
     norse_case,
+    run_norse_steps,
     run_snntorch,
     run_spikingjelly,
     sg,
@@ -42,48 +44,6 @@ SEEDS = range(100 if WIDE else 12)
 ON_CPU = range(0, 100, 4) if WIDE else ()  # compiled anew for every kind of neuron and connection
 F64 = torch.float64
 RUN: dict[str, Any] = {"snntorch": lambda net, x: run_snntorch(net, x, plain=True)}
-
-
-def tensors(out: Any) -> list[Tensor]:
-    """What a network gave, without states."""
-    if isinstance(out, Tensor):
-        return [out]
-    return [each for part in out if part is not None for each in tensors(part)]
-
-
-def compared(case: Case, make: Any, backend: str, **how: Any) -> dict[str, int]:
-    """Runs both, compares spikes, potentials and every gradient, and tells what happened."""
-    x = case.x.clone().requires_grad_()
-    theirs = tensors(case.run(case.net, x))
-    net = make(case.net, freeze=True, **how)
-    mine_x = case.x.clone().requires_grad_()
-    with ss.use_backend(backend):
-        mine = tensors(net(mine_x))
-        assert len(mine) == len(theirs)
-        draw = torch.Generator().manual_seed(0)
-        wish = [torch.randn(each.shape, generator=draw, dtype=torch.float64) for each in theirs]
-        seen = {"spikes": 0, "learning": 0}
-        for a, b in zip(mine, theirs, strict=True):
-            assert a.shape == b.shape
-            if bool(((b == 0) | (b == b.max())).all()):
-                assert torch.equal(a, b)
-                seen["spikes"] += int((b != 0).sum())
-            torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-11)
-        parameters = [p for p in case.net.parameters() if p.requires_grad]
-        grads = []
-        for out, given in ((theirs, x), (mine, mine_x)):
-            loss = sum(
-                ((each * w).sum() for each, w in zip(out, wish, strict=True)), torch.zeros(())
-            )
-            grads.append(torch.autograd.grad(loss, [given, *parameters], allow_unused=True))
-    for a, b in zip(*grads, strict=True):
-        assert (a is None) == (b is None or not b.any()) or a is not None
-        if b is None:
-            continue
-        a = torch.zeros_like(b) if a is None else a
-        assert (a - b).abs().max() <= 1e-10 * max(1.0, float(b.abs().max()))
-        seen["learning"] += int((a != 0).sum())
-    return seen
 
 
 @pytest.mark.parametrize("peer", PEERS)
@@ -120,13 +80,30 @@ def test_generated_networks_on_the_kernels(peer):
         assert compared(draw(seed), make, "auto")["learning"]
 
 
-def test_a_network_on_the_kernels():
-    net = nn.Sequential(
-        nn.Linear(6, 8, dtype=F64),
-        snn.Leaky(0.8, spike_grad=sg.fast_sigmoid(5), init_hidden=True),  # pyright: ignore
-    )
-    nn.init.normal_(net[0].weight, 0, 1)  # pyright: ignore[reportArgumentType]
-    seen = compared(Case(net, spikes(15, 3, 6), run_snntorch), ss.interop.from_snntorch, "auto")
+def on_kernels(peer: str) -> Case:
+    """Neurons of one kind for all peers: every other is compiled anew."""
+    if peer == "snntorch":
+        node = snn.Leaky(0.8, spike_grad=sg.fast_sigmoid(5), init_hidden=True)
+        return Case(nn.Sequential(nn.Linear(6, 8), node), spikes(15, 3, 6), run_snntorch)
+    if peer == "spikingjelly":
+        node = neuron.LIFNode(2.0, True, surrogate_function=sj.ATan())
+        return Case(nn.Sequential(nn.Linear(6, 8), node), spikes(15, 3, 6), run_spikingjelly)
+    p = norse.LIFBoxParameters(torch.tensor(200.0), v_th=torch.tensor(0.3))
+    net = norse.SequentialState(nn.Linear(6, 8), norse.LIFBoxCell(p))
+    return Case(net, spikes(15, 3, 6), run_norse_steps)
+
+
+@pytest.mark.parametrize("dtype", [F64, torch.float32], ids=["float64", "float32"])
+@pytest.mark.parametrize("peer", PEERS)
+@pytest.mark.timeout(600)  # of kernels that no other test has compiled yet
+def test_a_network_on_the_kernels(peer, dtype):
+    case = on_kernels(peer)
+    torch.manual_seed(0)
+    nn.init.normal_(case.net[0].weight, 0, 1)  # pyright: ignore
+    net, run = case.net.to(dtype), case.run
+    if dtype == torch.float32:
+        run = RUN.get(peer) or run
+    seen = compared(Case(net, case.x.to(dtype), run), PEERS[peer][1], "cpu")
     assert min(seen.values()) > 0
 
 

@@ -56,7 +56,10 @@ SNNTORCH: dict[str, tuple[Callable[[], nn.Module], str]] = {
         lambda: snn.Leaky(0.9, learn_threshold=True, **INIT),
         "threshold is learned",
     ),
-    "one_to_one": (lambda: snn.RLeaky(0.9, all_to_all=False, **INIT), "all_to_all=False"),
+    "one_to_one": (
+        lambda: snn.RLeaky(0.9, all_to_all=False, V=torch.ones(1, 5), **INIT),
+        r"V: expected one number, or one for each neuron, \(N,\), found \(1, 5\)",
+    ),
     "lapicque": (
         lambda: snn.Lapicque(beta=0.2, **INIT),
         r"leak factor of a step is -0.6.*, below 0",

@@ -17,6 +17,7 @@ from sparsespike.interop.back import (
     theirs,
     torch_layer,
 )
+from sparsespike.interop.layers import OneToOne
 from sparsespike.interop.surrogates import Theirs
 from sparsespike.neurons.cuba import CuBaLIF
 from sparsespike.neurons.lif import LIF
@@ -56,7 +57,7 @@ def neurons(part: Part, gradients: bool) -> nn.Module:
         **_surrogate(part, gradients),
     }
     plain = type(neuron) is LIF and part.recurrent is None
-    n_own = getattr(part.recurrent, "n_in", 0)
+    own = _own(part)
     if plain and not is_close(part.number("gain"), 1.0):
         how = {"subtract": "subtract", "clear": "zero", "none": "none"}.get(neuron.reset)
         if how is None or not (neuron.detach_reset or how == "none"):
@@ -70,7 +71,7 @@ def neurons(part: Part, gradients: bool) -> nn.Module:
         beta = _tensor(part.number("alpha"))
         if plain:
             return snn.Leaky(beta, **shared)
-        return _with(snn.RLeaky(beta, linear_features=n_own, **shared), part)
+        return _with(snn.RLeaky(beta, **own, **shared), part)
     if neuron.order != "new":
         raise part.refused("order='old': the new current drives V there")
     leaks = neuron.matrices()
@@ -79,7 +80,7 @@ def neurons(part: Part, gradients: bool) -> nn.Module:
         return snn.Synaptic(alpha, beta, **shared)
     if not shared.pop("reset_delay"):
         raise part.refused("detach_reset=False has no effect on RSynaptic")
-    return _with(snn.RSynaptic(alpha, beta, linear_features=n_own, **shared), part)
+    return _with(snn.RSynaptic(alpha, beta, **own, **shared), part)
 
 
 def _reset(part: Part, plain: bool) -> dict[str, Any]:
@@ -129,8 +130,19 @@ def _surrogate(part: Part, gradients: bool) -> dict[str, Any]:
     return {"spike_grad": makers[type(found)]()}
 
 
+def _own(part: Part) -> dict[str, Any]:
+    """What their recurrent layers are told of the connection to themselves."""
+    if not isinstance(part.recurrent, OneToOne):
+        return {"linear_features": getattr(part.recurrent, "n_in", 0)}
+    weight = part.recurrent.weight
+    return {"all_to_all": False, "V": weight, "learn_recurrent": weight.requires_grad}
+
+
 def _with(made: Any, part: Part) -> nn.Module:
     """A recurrent layer with our weights."""
+    if isinstance(part.recurrent, OneToOne):
+        made.V = made.recurrent.V = part.recurrent.weight
+        return made
     layer = torch_layer(part.name, part.recurrent)
     if not isinstance(layer, nn.Linear):
         raise part.refused("only a Linear from the neurons to themselves is taken back")

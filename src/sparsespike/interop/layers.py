@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from sparsespike import descriptions
 from sparsespike.connections.connection import Connection
 from sparsespike.connections.conv import Conv1d, Conv2d
 from sparsespike.connections.current import Current
@@ -16,6 +17,7 @@ from sparsespike.connections.dropout import Dropout, Per
 from sparsespike.connections.linear import Linear
 from sparsespike.connections.pool import AvgPool2d, MaxPool2d
 from sparsespike.connections.relay import Relay
+from sparsespike.descriptions import Term
 from sparsespike.interop.refused import refused
 from sparsespike.ops.module import Module
 from sparsespike.ops.uncompiled import uncompiled
@@ -134,6 +136,39 @@ class Thinned(Relay):
         if kept is spikes:
             return kept
         return replace(kept, graded=True, scale=kept.scale / (1 - self.drop.p))
+
+
+class OneToOne(Module):
+    """A recurrent connection that takes each neuron to itself alone.
+
+    Args:
+        weight: of each neuron, (N,), or one number for all of them, () or (1,).
+    """
+
+    _known: tuple[int, torch.device, descriptions.SparseLinear] | None = None
+
+    def __init__(self, weight: nn.Parameter) -> None:
+        super().__init__()
+        self.weight = weight
+
+    @uncompiled
+    def forward(self, spikes: Spikes) -> Current:
+        """Spikes (B, T, N) -> Current (B, T, N).
+
+        Raises:
+            ValueError: if there are weights of another number of neurons.
+        """
+        n, weight = spikes.shape[2], self.weight.to(spikes.value.dtype)
+        if weight.numel() not in (1, n):
+            raise ValueError(
+                f"V: expected one number, or {n}, one for each neuron, found {len(weight)}"
+            )
+        if self._known is None or self._known[:2] != (n, weight.device):
+            index = torch.arange(n, device=weight.device).expand(2, n)
+            self._known = n, weight.device, descriptions.SparseLinear(n, n, index)
+        return Current(
+            (Term(spikes, self._known[2], (weight.reshape(-1).expand(n).contiguous(),)),)
+        )
 
 
 class Folded(Module):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sparsespike.descriptions import Reset
 from sparsespike.interop.cell import Cell
-from sparsespike.interop.layers import connection_of
+from sparsespike.interop.layers import OneToOne, connection_of, parameter_of
 from sparsespike.interop.numbers import number_of
 from sparsespike.interop.peer import Peer, Wish
 from sparsespike.interop.refused import naming, refused
@@ -109,11 +109,12 @@ class SnnTorch(Peer):
 
     def _recurrent(self, module: Any, wish: Wish) -> nn.Module:
         if not module.all_to_all:
-            raise refused(
-                wish.name,
-                module,
-                "all_to_all=False: a weight of each neuron to itself has no form of ours yet",
-            )
+            weight = parameter_of(wish.name, module.recurrent, "V", wish.share)
+            if weight is None or weight.dim() > 1:
+                expected = "one number, or one for each neuron, (N,)"
+                found = None if weight is None else tuple(weight.shape)
+                raise refused(wish.name, module, f"V: expected {expected}, found {found}")
+            return OneToOne(weight)
         return connection_of(f"{wish.name}.recurrent", module.recurrent, wish.share)
 
 
