@@ -33,7 +33,8 @@ ALONE: dict[str, Callable[[], nn.Module]] = {
 @pytest.mark.parametrize("kind", ALONE)
 @pytest.mark.parametrize("share", [True, False])
 def test_neurons_that_each_go_to_themselves_alone(kind, share):
-    net: Any = wide(nn.Sequential(nn.Linear(6, 8), ALONE[kind](), nn.Linear(8, 5)))[:2]
+    made: Any = wide(nn.Sequential(nn.Linear(6, 8), ALONE[kind](), nn.Linear(8, 5)))
+    net = made[:2]
     case = Case(net, spikes(15, 3, 6), run_snntorch)
     ours = ss.interop.from_snntorch(net, share=share)
     own = ours.body.get_submodule("1.recurrent").weight

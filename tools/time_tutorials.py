@@ -1,6 +1,6 @@
 """Trains a tutorial of each library before and after `ss.interop`: accuracy, time of a step, memory.
 
-python tools/time_tutorials.py --commit COMMIT >> results/tutorials.jsonl      # one core, five minutes
+python tools/time_tutorials.py --commit COMMIT >> results/tutorials.jsonl      # one core, six minutes
 python tools/time_tutorials.py --commit COMMIT --peers snntorch --train 1280 --test 1000
 
 Before is the tutorial's own loop; after are `from_*` with every gradient, and with bands that keep a share of
