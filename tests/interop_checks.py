@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import sparsespike as ss
 from interop_nets import Case
@@ -52,16 +52,3 @@ def compared(case: Case, make: Any, backend: str, **how: Any) -> dict[str, int]:
         assert (a - b).abs().max() <= 10 * exact * max(1.0, float(b.abs().max()))
         seen["learning"] += int((a != 0).sum())
     return seen
-
-
-def spikes(*shape: int) -> Tensor:
-    draw = torch.Generator().manual_seed(1)
-    return (torch.rand(shape, generator=draw, dtype=torch.float64) < 0.4).double()
-
-
-def wide(net: nn.Module) -> nn.Module:
-    torch.manual_seed(0)
-    for module in net.modules():
-        if isinstance(module, nn.Linear | nn.Conv2d):
-            nn.init.normal_(module.weight, 0, 2 / module.weight[0].numel() ** 0.5)
-    return net.double()

@@ -16,11 +16,12 @@ for peer in ("snntorch", "spikingjelly", "norse"):
     pytest.importorskip(peer, reason="installed by `make peers`", exc_type=ImportError)
 
 # ruff: noqa: E402
-from interop_checks import compared, spikes, tensors, wide
+from interop_checks import compared, tensors
 from interop_nets import (
     Case,
     double,
     neuron,
+    norse,
     norse_case,
     run_norse_steps,
     run_snntorch,

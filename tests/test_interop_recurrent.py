@@ -15,8 +15,8 @@ for peer in ("snntorch", "spikingjelly", "norse"):
     pytest.importorskip(peer, reason="installed by `make peers`", exc_type=ImportError)
 
 # ruff: noqa: E402
-from interop_checks import compared, spikes, wide
-from interop_nets import Case, run_snntorch, snn
+from interop_checks import compared
+from interop_nets import Case, run_snntorch, snn, spikes, wide
 
 ALONE: dict[str, Callable[[], nn.Module]] = {
     "one number": lambda: snn.RLeaky(0.8, all_to_all=False, V=0.4, init_hidden=True),
