@@ -173,7 +173,7 @@ class Neuron(Numbered):
             self.detach_reset,
             shape_of(self.surrogate),
             copy.copy(self.surrogate).slope,
-            type(self).__module__.startswith("sparsespike."),
+            type(self).__module__.startswith("sparsespike.") and "matrices" not in vars(self),
         )
 
     @uncompiled
