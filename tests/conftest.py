@@ -80,3 +80,12 @@ def forking() -> Iterator[subprocess.Popen[str]]:
 @pytest.fixture
 def small(tmp_path: Path, forking: subprocess.Popen[str]) -> Small:
     return Small(tmp_path, forking)
+
+
+@pytest.fixture
+def plain_pytorch() -> Iterator[None]:
+    """Where kernels, which take long to compile, make no difference."""
+    import sparsespike as ss  # after the interpreter is chosen
+
+    with ss.use_backend("dense"):
+        yield

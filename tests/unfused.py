@@ -105,3 +105,18 @@ class Unfused(nn.Module):
                 signal = each(signal, step) if two else each(signal)
             out.append(signal)
         return torch.stack(out, 1)
+
+
+def lif(**more: Any) -> ss.LIF:
+    """Neurons that spike often."""
+    return ss.LIF(**{"alpha": 0.8, "v_th": 0.5, "gain": 1.0, **more})
+
+
+def alive(net: nn.Module) -> nn.Module:
+    """In float64; wide weights, of which a third is zero."""
+    net.double().eval()
+    with torch.no_grad():
+        for each in net.parameters():
+            each.normal_(0.2, 1.0)
+            each[torch.rand_like(each) < 0.3] = 0.0
+    return net

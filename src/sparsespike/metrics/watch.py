@@ -92,6 +92,7 @@ class Watch:
         self.net, self._take = net, take
         self._handles: list[Any] = []
         self._begin()
+        self._inside = False
 
     def __enter__(self) -> Self:
         keep = self._handles.append

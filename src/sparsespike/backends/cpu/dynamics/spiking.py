@@ -86,14 +86,8 @@ def forward(
     """
     capacity = n_out + min(CAPACITY, (last - first) * steps * n_out // 32)
     dtype, n_kick = room.state.dtype, len(unit.states) if unit.attached else 0
-    wide = (
-        1,
-        1,
-        1,
-        1,
-        unit.learned.number,
-        n_kick,
-    )  # numbers of each list for a spike or active entry
+    # Numbers of each list for a spike or an active entry.
+    wide = (1, 1, 1, 1, unit.learned.number, n_kick)
     kinds = np.uint32, np.uint32, dtype, dtype, dtype, dtype
     lists = [np.empty(capacity * n, kind) for n, kind in zip(wide, kinds, strict=True)]
     turns = steps + (len(ends) > 0 and unit.lag == 1)
