@@ -174,6 +174,8 @@ class Injected(nn.Module):
 
 
 def test_what_cannot_be_counted_is_refused():
+    with pytest.raises(ValueError, match="net: expected a module, found int"):
+        ss.metrics.measure(3, spikes_of(1, 2, 3))  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match=r"found torch.nn.Conv2d at 'front'"):
         ss.metrics.Counting(Mixed())
     with pytest.raises(ValueError, match=r"neurons, 'neuron', that take a dense"):

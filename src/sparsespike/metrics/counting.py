@@ -27,10 +27,11 @@ def measure(net: nn.Module, spikes: Spikes | Iterable[Spikes]) -> Metrics:
     Raises:
         ValueError: as of `Counting`; or if there are no batches.
     """
+    counting = Counting(net)
     was = net.training
     net.eval()
     try:
-        with torch.no_grad(), Counting(net) as counting:
+        with torch.no_grad(), counting:
             for batch in [spikes] if isinstance(spikes, Spikes) else spikes:
                 net(batch)
     finally:

@@ -83,6 +83,8 @@ class Watch:
     """
 
     def __init__(self, net: nn.Module, take: Callable[[Pass], None]) -> None:
+        if not isinstance(net, nn.Module):
+            raise ValueError(f"net: expected a module, found {type(net).__name__}")
         for name, module in net.named_modules():
             if isinstance(module, DENSE):
                 raise ValueError(
