@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Options of `sparsespike train`, for instance: make train ARGS="--epochs 2"
 ARGS ?=
 
-.PHONY: train test ahead sweep check package setup peers test-gpu sanitize-gpu bench-gpu clean
+.PHONY: train test ahead sweep kills check package setup peers test-gpu sanitize-gpu bench-gpu clean
 
 train: $(VENV)/.ready
 	$(BIN)/sparsespike train fashion-mnist-fast --out runs/fashion-mnist-fast $(ARGS)
@@ -25,6 +25,10 @@ sweep: $(VENV)/.ready-peers
 	SPARSESPIKE_SWEEP=1 $(BIN)/pytest -n 2 --timeout 3000 tests/test_backends.py tests/test_current.py \
 		tests/test_conv.py tests/test_delays.py tests/test_dynamics.py tests/test_interop.py
 	$(BIN)/python -W ignore tools/fuzz_door.py --cases 10000
+
+# Ranks and torchrun killed at random moments, forty times: every run ends as one left alone. Twenty minutes.
+kills: $(VENV)/.ready
+	$(BIN)/python tools/kill_ranks.py
 
 check: $(VENV)/.ready-dev
 	$(BIN)/ruff format --check .

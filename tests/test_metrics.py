@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import sparsespike as ss
-from sparsespike.training.metrics import Totals, peak_memory
+from sparsespike.training.metrics import Totals, counted, peak_memory
 
 
 def spikes_of(n_batch: int, n_step: int, n_unit: int, share: float) -> ss.Spikes:
@@ -23,7 +23,8 @@ def filled() -> tuple[Totals, list[list[ss.Spikes]]]:
     for n, loss in ((4, 2.0), (1, 7.0)):
         hidden = [spikes_of(n, 6, 5, 0.3), spikes_of(n, 6, 3, 0.0)]
         logit = torch.eye(3)[torch.arange(n) % 3]  # predicts 0, 1, 2, 0
-        totals.add(loss, logit, torch.tensor([0, 0, 2, 0])[:n], spikes_of(n, 6, 8, 0.5), hidden)
+        label = torch.tensor([0, 0, 2, 0])[:n]
+        totals.add(counted(loss, logit, label, spikes_of(n, 6, 8, 0.5), hidden))
         batches.append(hidden)
     totals.seconds = 2.0
     return totals, batches
@@ -52,7 +53,7 @@ def test_clamped_duplicates_are_counted():
     sample, step, unit = torch.tensor([0, 0, 0]), torch.tensor([1, 1, 1]), torch.tensor([2, 2, 2])
     spikes = ss.Spikes.from_events(sample, step, unit, shape=(1, 3, 4))
     totals = Totals()
-    totals.add(0.0, torch.eye(2)[:1], torch.tensor([0]), spikes, [])
+    totals.add(counted(0.0, torch.eye(2)[:1], torch.tensor([0]), spikes, []))
     assert totals.n_clamped == 2
 
 

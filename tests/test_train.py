@@ -14,9 +14,10 @@ import torch
 from sparsespike import data, losses
 from sparsespike.data import library
 from sparsespike.training import checkpoint
+from sparsespike.training.epochs import learning_rate
 from sparsespike.training.evaluate import evaluate, load_run
 from sparsespike.training.recipe import Recipe
-from sparsespike.training.train import learning_rate, train
+from sparsespike.training.train import train
 from training import LOAD, QUICK, SIZES, Listener, few
 
 
@@ -39,7 +40,14 @@ def test_a_run_writes_its_files(tmp_path):
     listener = Listener()
     result = train(QUICK, tmp_path / "new" / "run", progress=listener)
     folder = tmp_path / "new" / "run"
-    names = ["best.safetensors", "last.safetensors", "metrics.jsonl", "result.json", "run.json"]
+    names = [
+        "best.safetensors",
+        "last.safetensors",
+        "metrics.jsonl",
+        "result.json",
+        "run.json",
+        "train.lock",
+    ]
     assert sorted(path.name for path in folder.iterdir()) == names
     assert checkpoint.read_json(folder / "result.json") == result
     assert checkpoint.read_json(folder / "run.json")["recipe"] == QUICK.to_dict()

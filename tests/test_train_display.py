@@ -14,7 +14,7 @@ from rich.table import Table
 import sparsespike as ss
 from sparsespike import data
 from sparsespike.compiling import progress as compiling
-from sparsespike.training.metrics import Totals
+from sparsespike.training.metrics import Totals, counted
 from sparsespike.training.progress import Progress, live_table, run_table, score_table
 from sparsespike.training.train import train
 from training import QUICK, few
@@ -55,7 +55,7 @@ def test_the_live_table_shows_the_epoch_so_far():
     active[:, :, 0] = True
     hidden = [ss.Spikes.from_dense(dense, active=active)] * 2
     totals = Totals()
-    totals.add(1.25, torch.eye(2), torch.tensor([0, 0]), hidden[0], hidden)
+    totals.add(counted(1.25, torch.eye(2), torch.tensor([0, 0]), hidden[0], hidden))
     text = shown(live_table(totals, 0.001, (3, 10, 1, 7)))
     for part in ("epoch 3/10  batch 1/7", "loss 1.2500", "accuracy 50.00%", "2,000 samples/s"):
         assert part in text

@@ -26,6 +26,10 @@ from training import QUICK, Listener, few
 # Everything that could depend on where a run was stopped.
 RECIPE = dataclasses.replace(
     QUICK,
+    hidden=(),
+    layers=("Linear(784, 20)", "Dropout(0.1)", "Linear(20, 15)"),
+    accumulate=2,
+    ema=0.9,
     schedule="cosine",
     augment=("EventDrop(0.1)", "TimeJitter(2e-3)"),
     weight_decay=0.1,
@@ -68,7 +72,7 @@ def assert_same_run(a: Path, b: Path) -> None:
     for name in ("last.safetensors", "best.safetensors"):
         (tensors, state), (others, other_state) = (checkpoint.load(x / name) for x in (a, b))
         assert list(tensors) == list(others)
-        assert len(tensors) == (12 if name.startswith("last") else 3)
+        assert len(tensors) == (15 if name.startswith("last") else 3)
         assert all(torch.equal(tensors[key], others[key]) for key in tensors)
         assert without_times(state) == without_times(other_state)
     lines, others = (checkpoint.read_lines(x / "metrics.jsonl") for x in (a, b))
@@ -145,7 +149,7 @@ def test_a_constant_run_can_be_made_longer(tmp_path):
 
 
 def test_another_recipe_is_refused_by_name(whole):
-    for change in ({"lr": 1e-4}, {"hidden": (20,)}, {"epochs": 3}, {"seed": 1}):
+    for change in ({"lr": 1e-4}, {"accumulate": 1}, {"epochs": 3}, {"seed": 1}):
         with pytest.raises(ValueError, match=f"{next(iter(change))}: the run in .* began with"):
             train(dataclasses.replace(RECIPE, **change), whole, resume=True, progress=Listener())
 
@@ -197,7 +201,11 @@ def test_damaged_files_are_refused_by_name(stopped):
         ("metrics.jsonl", lambda whole: b"", "expected 1 epochs, found 0"),
         ("run.json", lambda whole: whole[:-30], "the file is damaged"),
         ("run.json", lambda whole: whole.replace(b'"lr"', b'"lrr"'), "unknown key 'lrr'; did you"),
-        ("run.json", lambda whole: whole.replace(b"784", b'"x"'), "n_in: expected int, found str"),
+        (
+            "run.json",
+            lambda whole: whole.replace(b": 784,", b': "x",'),
+            "n_in: expected int, found str",
+        ),
     ]
     for name, damage, message in damages:
         whole = (stopped / name).read_bytes()
@@ -221,13 +229,14 @@ def test_a_run_without_its_description_is_refused(stopped):
 def test_weights_that_are_not_finite_or_do_not_fit_are_refused(stopped):
     path = stopped / "last.safetensors"
     tensors, state = checkpoint.load(path)
-    name = "1.connection.weight"
+    name = "2.connection.weight"
     for weight, message in (
         (torch.full((15, 20), torch.nan), "300 of 300 are not finite"),
         (torch.zeros(15, 21), r"expected \(15, 20\) torch.float32, found \(15, 21\)"),
         (torch.zeros(15, 20, dtype=torch.float64), "found .* torch.float64"),
     ):
-        checkpoint.save(path, {**tensors, name: weight}, state)
+        both = {name: weight, f"average.{name}": weight.clone()}
+        checkpoint.save(path, {**tensors, **both}, state)
         assert_refused(stopped, f"{name}: .*{message}")
         with pytest.raises(CheckpointError, match=message):
             load_run(stopped, "last")

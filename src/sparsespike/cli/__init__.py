@@ -24,6 +24,7 @@ from sparsespike.cli.report import add_report
 from sparsespike.cli.reproduce import add_reproduce
 from sparsespike.cli.train import add_train
 from sparsespike.spikes.arguments import nearest
+from sparsespike.training import launcher
 
 # Set to anything, it shows the whole traceback of an error.
 TRACEBACK = "SPARSESPIKE_TRACEBACK"
@@ -70,6 +71,8 @@ def _run(argv: list[str]) -> int:
         import torch
 
         torch.set_num_threads(threads)
+    if parsed.command != "train" and launcher.world_size() > 1:
+        parsed.parser.error(f"torchrun is for train: run {parsed.command} in one process")
     parsed.run(parsed)
     return 0
 
@@ -111,4 +114,7 @@ def _one_line(error: Exception) -> str:
 
 
 def _complain(message: str) -> None:
-    print(f"sparsespike: error: {message}", file=sys.stderr)
+    """Prints an error; of several ranks each says which it is, unless it passes on another's."""
+    several = launcher.world_size() > 1 and not message.startswith("rank")
+    rank = f"rank {os.environ.get('RANK')}: " if several else ""
+    print(f"sparsespike: error: {rank}{message}", file=sys.stderr)

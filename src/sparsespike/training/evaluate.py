@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from sparsespike.backends import device_for, placed, use_backend
@@ -18,10 +18,12 @@ from sparsespike.network import Layer, Network
 from sparsespike.training import checkpoint
 from sparsespike.training.checkpoint import CheckpointError
 from sparsespike.training.loss import read
-from sparsespike.training.metrics import Totals
+from sparsespike.training.metrics import Totals, added, counted
+from sparsespike.training.ranks import ALONE, Ranks
 from sparsespike.training.recipe import Recipe, from_dict
 
 Which = Literal["best", "last"]
+AVERAGE = "average."  # before the names of averaged weights, beside those that are trained
 
 
 def evaluate(
@@ -29,6 +31,7 @@ def evaluate(
     dataset: EventDataset,
     recipe: Recipe,
     each: Callable[[Tensor, Tensor], None] | None = None,
+    ranks: Ranks = ALONE,
 ) -> dict[str, Any]:
     """Scores every sample, the last partial batch included; no gradients, no regulariser, no dropout.
 
@@ -37,6 +40,7 @@ def evaluate(
         dataset: what to score.
         recipe: gives steps, dt, chunk, reduce, batch size and backend.
         each: called with the logits (B, C) and labels (B,) of every batch, in the order of the samples.
+        ranks: each scores a share of the samples; all get the whole.
 
     Returns:
         accuracy: share in [0, 1].
@@ -58,28 +62,37 @@ def evaluate(
             f"{dataset.name}: expected {n_in} units and at most {n_out} classes, as the network has, "
             f"found {dataset.n_units} and {dataset.n_classes}"
         )
-    totals = Totals()
     n_class = dataset.n_classes
     seen, correct = torch.zeros(n_class, dtype=torch.int64), torch.zeros(n_class, dtype=torch.int64)
     loader = EventLoader(
-        dataset, recipe.batch_size, shuffle=False, seed=0, steps=recipe.steps, dt=recipe.dt
+        dataset,
+        recipe.batch_size,
+        steps=recipe.steps,
+        dt=recipe.dt,
+        rank=ranks.rank,
+        world_size=ranks.size,
     )
     loader.watch.told = True  # the score has it
     net.to(device_for(recipe.backend))
+    numbers: list[float] = []
     start = time.perf_counter()
     with _as_evaluated(net), torch.no_grad(), use_backend(recipe.backend):
         for spikes, label in loader.batches(0):
             spikes, label = placed(spikes, label, recipe.backend)
             logit, hidden = read(net, spikes, recipe)
-            totals.add(functional.cross_entropy(logit, label).item(), logit, label, spikes, hidden)
+            loss = functional.cross_entropy(logit, label).item() if len(label) else 0.0
+            numbers = added(numbers, counted(loss, logit, label, spikes, hidden))
             if each is not None:
                 each(logit, label)
             hit = label[logit.argmax(1) == label]
             seen += torch.bincount(label, minlength=n_class).cpu()
             correct += torch.bincount(hit, minlength=n_class).cpu()
+    sums = ranks.summed([*seen.tolist(), *correct.tolist(), *numbers])
+    totals = Totals()
+    totals.add(sums[2 * n_class :])
     totals.seconds = time.perf_counter() - start
     per_class = [
-        hit / n if n else None for hit, n in zip(correct.tolist(), seen.tolist(), strict=True)
+        hit / n if n else None for n, hit in zip(sums[:n_class], sums[n_class:], strict=False)
     ]
     return {
         "accuracy": totals.accuracy(),
@@ -116,7 +129,8 @@ def load_run(folder: Path, which: Which | None = None) -> tuple[Network, Recipe,
     path = folder / f"{which}.safetensors"
     tensors, state = checkpoint.load(path)
     net = recipe.network(run.get("unit_shape", run["n_in"]), run["n_class"])
-    load_weights(net, tensors, path)
+    averaged = which == "last" and recipe.ema > 0
+    load_weights(net, tensors, path, AVERAGE if averaged else "")
     return net, recipe, {"dataset": run["dataset"], "checkpoint": which, "epoch": state["epoch"]}
 
 
@@ -160,14 +174,20 @@ def read_run(folder: Path) -> tuple[Recipe, dict[str, Any]]:
         raise CheckpointError(f"{path}: {error}") from None
 
 
-def load_weights(net: Network, tensors: dict[str, Tensor], path: Path) -> None:
+def load_weights(net: nn.Module, tensors: dict[str, Tensor], path: Path, prefix: str = "") -> None:
     """Copies the network's tensors out of a checkpoint's, into the layout they are stored in.
+
+    Args:
+        net: the network.
+        tensors: of the checkpoint.
+        path: its file, for messages.
+        prefix: of the tensors' names.
 
     Raises:
         CheckpointError: if one is missing, has another shape or dtype, or is not finite.
     """
     with torch.no_grad():
-        for name, target in net.state_dict().items():
+        for name, target in net.state_dict(prefix=prefix).items():
             found = tensors.get(name)
             if found is None or found.shape != target.shape or found.dtype != target.dtype:
                 described = "none" if found is None else f"{tuple(found.shape)} {found.dtype}"

@@ -15,13 +15,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from sparsespike import losses, ops
 from sparsespike.losses.regulariser import LOWER, of_counts
-from sparsespike.network import Network
 from sparsespike.spikes.spikes import Spikes
+from sparsespike.training.ranks import held_back
 from sparsespike.training.recipe import Recipe
 
 
@@ -42,7 +42,7 @@ class Outcome(NamedTuple):
     """A batch's loss, still to be walked back.
 
     Attributes:
-        loss: scalar.
+        loss: scalar, the mean over the batch.
         logit: (B, C), the pooled readout.
         hidden: of each spiking layer, in order.
         backward: adds the gradient to those of the network's parameters.
@@ -54,20 +54,23 @@ class Outcome(NamedTuple):
     backward: Callable[[], None]
 
 
-def outcome(net: Network, spikes: Spikes, label: Tensor, recipe: Recipe) -> Outcome:
+def outcome(
+    net: nn.Module, spikes: Spikes, label: Tensor, recipe: Recipe, weight: float = 1.0
+) -> Outcome:
     """The loss of one batch: cross-entropy of the pooled readout, and what each layer's activity costs.
 
     Args:
-        net: the network.
-        spikes: (B, T, N).
+        net: the network, or one that sends its gradients to other ranks.
+        spikes: (B, T, N); of no samples the loss is 0.
         label: (B,), int64.
         recipe: gives `chunk`, `reduce` and the numbers of the loss.
+        weight: of the gradient, where the batch is a part of a larger one.
     """
     if not _in_chunks(spikes, recipe):
         potential, hidden = net(spikes, return_spikes=True)  # (B, T, C), one Spikes per layer
         logit = losses.logits(potential, recipe.reduce)  # (B, C), pooled once for loss and accuracy
         loss = _loss(logit, [ops.count(layer) for layer in hidden], label, recipe)
-        return Outcome(loss, logit, hidden, loss.backward)
+        return Outcome(loss.detach(), logit, hidden, (loss * weight).backward)
     pool = Pool(recipe.reduce, spikes.shape[1])
     counted: list[list[Counted]] = []
     counts: list[Tensor] = []
@@ -84,7 +87,7 @@ def outcome(net: Network, spikes: Spikes, label: Tensor, recipe: Recipe) -> Outc
         loss = _loss(leaves[0], leaves[1:], label, recipe)
 
     def backward() -> None:
-        slopes = torch.autograd.grad(loss, leaves)
+        slopes = torch.autograd.grad(loss * weight, leaves)
         for i, (potential, hidden) in enumerate(chunks(net, spikes, recipe.chunk)):
             parts = [pool.part(i, potential), *(ops.count(layer) for layer in hidden)]
             torch.autograd.backward(parts, list(slopes))
@@ -92,7 +95,9 @@ def outcome(net: Network, spikes: Spikes, label: Tensor, recipe: Recipe) -> Outc
     return Outcome(loss.detach(), leaves[0].detach(), _added(counted), backward)
 
 
-def read(net: Network, spikes: Spikes, recipe: Recipe) -> tuple[Tensor, Sequence[Counted | Spikes]]:
+def read(
+    net: nn.Module, spikes: Spikes, recipe: Recipe
+) -> tuple[Tensor, Sequence[Counted | Spikes]]:
     """The pooled readout (B, C) of a batch and its spiking layers, in chunks where the recipe has them."""
     if not _in_chunks(spikes, recipe):
         potential, hidden = net(spikes, return_spikes=True)
@@ -105,14 +110,16 @@ def read(net: Network, spikes: Spikes, recipe: Recipe) -> tuple[Tensor, Sequence
     return pool.logit(), _added(counted)
 
 
-def chunks(net: Network, spikes: Spikes, chunk: int) -> Iterator[tuple[Tensor, list[Spikes]]]:
+def chunks(net: nn.Module, spikes: Spikes, chunk: int) -> Iterator[tuple[Tensor, list[Spikes]]]:
     """Readout and spikes of every chunk of time, the state handed on without its history."""
     state: Any = None
     for start in range(0, spikes.shape[1], chunk):
-        part = spikes[:, start : start + chunk]
-        potential, hidden, state = net(part, True, state=state, return_state=True)
-        state = state.detach()
-        yield potential, hidden
+        end = start + chunk
+        with held_back(net, end < spikes.shape[1]):  # the last chunk's gradients go with all others
+            part = spikes[:, start:end]
+            potential, hidden, state = net(part, True, state=state, return_state=True)
+            state = state.detach()
+            yield potential, hidden
 
 
 class Pool:
@@ -170,6 +177,8 @@ def _in_chunks(spikes: Spikes, recipe: Recipe) -> bool:
 
 def _loss(logit: Tensor, counts: Sequence[Tensor], label: Tensor, recipe: Recipe) -> Tensor:
     """Cross-entropy and regulariser, from logits (B, C) and the spikes of each layer's neurons, (B, N)."""
+    if not len(label):  # a sum over nothing, whose gradient is 0: a mean would be NaN
+        return sum((count.sum() for count in counts), start=logit.sum())
     loss = functional.cross_entropy(logit, label, label_smoothing=recipe.label_smoothing)
     for count in counts:
         loss = loss + of_counts(

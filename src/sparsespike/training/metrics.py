@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -42,32 +43,22 @@ class Totals:
     n_active: list[int] = field(default_factory=list)
     n_silent: list[int] = field(default_factory=list)
 
-    def add(
-        self, loss: float, logit: Tensor, label: Tensor, spikes: Spikes, hidden: Sequence[Any]
-    ) -> None:
-        """Adds one batch.
-
-        Args:
-            loss: its mean loss.
-            logit: (B, C).
-            label: (B,), int64.
-            spikes: (B, T, N), the input.
-            hidden: output of each spiking layer, in order, or what was counted of it.
-        """
+    def add(self, numbers: Sequence[float]) -> None:
+        """Adds one batch, given what was `counted` of it."""
+        n_samples, n_correct, n_clamped, n_late, loss, *layers = numbers
         self.n_batches += 1
-        self.n_samples += len(label)
-        self.n_correct += int((logit.argmax(1) == label).sum())
-        self.n_clamped += spikes.n_clamped
-        self.n_late += spikes.n_late
-        self.loss += loss * len(label)
+        self.n_samples += int(n_samples)
+        self.n_correct += int(n_correct)
+        self.n_clamped += int(n_clamped)
+        self.n_late += int(n_late)
+        self.loss += loss
         for counts in (self.n_entries, self.n_spikes, self.n_active, self.n_silent):
-            counts.extend([0] * (len(hidden) - len(counts)))
-        for i, layer in enumerate(hidden):
-            n_batch, n_step, n_unit = layer.shape
-            self.n_entries[i] += n_batch * n_step * n_unit
-            self.n_spikes[i] += layer.n_spikes
-            self.n_active[i] += layer.n_active
-            self.n_silent[i] += layer.n_active == 0
+            counts.extend([0] * (len(layers) // 3 - len(counts)))
+        for i, (n_entries, n_spikes, n_active) in enumerate(layers_of(numbers)):
+            self.n_entries[i] += n_entries
+            self.n_spikes[i] += n_spikes
+            self.n_active[i] += n_active
+            self.n_silent[i] += n_active == 0
 
     def mean_loss(self) -> float:
         """Loss per sample."""
@@ -93,6 +84,40 @@ class Totals:
                 self.n_entries, self.n_spikes, self.n_active, self.n_silent, strict=True
             )
         ]
+
+
+def counted(
+    loss: float, logit: Tensor, label: Tensor, spikes: Spikes, hidden: Sequence[Any]
+) -> list[float]:
+    """The numbers of a batch; those of its parts add up to those of the whole.
+
+    Args:
+        loss: its mean loss.
+        logit: (B, C).
+        label: (B,), int64.
+        spikes: (B, T, N), the input.
+        hidden: output of each spiking layer, in order, or what was counted of it.
+
+    Returns:
+        samples, correct ones, clamped and late events, loss times samples; then per layer entries, spikes
+        and active entries.
+    """
+    n_correct = int((logit.argmax(1) == label).sum())
+    numbers = [len(label), n_correct, spikes.n_clamped, spikes.n_late, loss * len(label)]
+    for layer in hidden:
+        numbers += [math.prod(layer.shape), layer.n_spikes, layer.n_active]
+    return numbers
+
+
+def added(first: Sequence[float], second: Sequence[float]) -> list[float]:
+    """The numbers of two parts together; of nothing and something they are the something's."""
+    return [a + b for a, b in zip(first or [0.0] * len(second), second, strict=True)]
+
+
+def layers_of(numbers: Sequence[float]) -> list[tuple[int, int, int]]:
+    """(entries, spikes, active entries) of each layer, from what was `counted`."""
+    layers = [int(number) for number in numbers[5:]]
+    return list(zip(layers[::3], layers[1::3], layers[2::3], strict=True))
 
 
 def peak_memory() -> float | None:

@@ -78,7 +78,9 @@ class Recipe:
         init: initial weights: normal, N(0, (init_gain (1 - alpha) / sqrt(n_in))^2) with alpha the leak
             of one step, uniform, within 1 / sqrt(n_in) of 0, or neuron, as wide as suits the neuron.
         init_gain: width of the normal initial weights, > 0.
-        batch_size: samples per step, >= 1.
+        batch_size: samples per step, >= 1, of all processes together.
+        accumulate: parts that a step's samples are computed in, one after the other, in less memory, >= 1;
+            the gradients add up to the same.
         epochs: passes over the training samples, >= 1.
         lr: learning rate of Adam, > 0.
         lr_numbers: learning rate of the neurons' numbers and of delays, as a share of their size at the
@@ -88,6 +90,8 @@ class Recipe:
             paper.
         clip_norm: largest norm of all gradients of a step together, beyond which they are scaled down to it,
             >= 0; 0: as they are. Not in the paper.
+        ema: decay of an exponential moving average of the weights, in [0, 1), which is then what is
+            validated, tested and kept as the best; 0: none. Not in the paper.
         label_smoothing: share of the target that goes to all classes alike, in [0, 1); not in the paper.
         activity_upper: mean spikes per neuron and sample above which a hidden layer is penalised, >= 0.
         activity_upper_weight: weight of that penalty, >= 0.
@@ -124,12 +128,14 @@ class Recipe:
     init: Literal["normal", "uniform", "neuron"] = "normal"
     init_gain: float = 20.0
     batch_size: int = 256
+    accumulate: int = 1
     epochs: int = 100
     lr: float = 2e-4
     lr_numbers: float = 1e-2
     schedule: Literal["constant", "cosine"] = "constant"
     weight_decay: float = 0.0
     clip_norm: float = 0.0
+    ema: float = 0.0
     label_smoothing: float = 0.0
     activity_upper: float = 1.0
     activity_upper_weight: float = 0.06

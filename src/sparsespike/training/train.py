@@ -1,39 +1,58 @@
-"""Training: one loop, from a recipe to a run's folder.
+"""Training: from a recipe to a run's folder, by one process or by all that torchrun started.
 
-The whole run is a function of the recipe, the data and the number of threads: a run that was stopped
-at any batch and resumed gives the same bits as one that was not.
+The whole run is a function of the recipe, the data and the number of threads and of processes: a run that was
+stopped at any batch and resumed gives the same bits as one that was not.
 """
 
 from __future__ import annotations
 
-import math
 import platform
-import time
+import signal
 import warnings
 from collections.abc import Sequence
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from rich.console import Console
 
 import sparsespike
 from sparsespike import data
-from sparsespike.backends import device_for, placed, use_backend
+from sparsespike.backends import device_for, use_backend
 from sparsespike.data import EventDataset, EventLoader, late
 from sparsespike.data.library import OutOfReach
 from sparsespike.metrics.counting import Counting
 from sparsespike.neurons.silence import SilenceWarning
-from sparsespike.spikes.spikes import Spikes
-from sparsespike.training import architecture, checkpoint, logs
+from sparsespike.spikes.arguments import at_least
+from sparsespike.training import architecture, checkpoint, launcher, logs
 from sparsespike.training import run as runs
+from sparsespike.training.due import Due
+from sparsespike.training.epochs import finish_epoch, position, train_epoch
 from sparsespike.training.evaluate import evaluate, load_run
-from sparsespike.training.loss import Counted, outcome
-from sparsespike.training.metrics import Totals, peak_memory
 from sparsespike.training.progress import Progress
+from sparsespike.training.ranks import TIMEOUT, Ranks, joined
 from sparsespike.training.recipe import Recipe
 from sparsespike.training.run import Run
 from sparsespike.training.signals import Stopped, caught_signals
+
+
+class Prepared(NamedTuple):
+    """What a training starts with.
+
+    Attributes:
+        run: its state.
+        name: of the dataset.
+        loader: of the training samples.
+        validation_set: held-out samples, where the recipe has some.
+        test_set: looked at once, at the end.
+    """
+
+    run: Run
+    name: str
+    loader: EventLoader
+    validation_set: EventDataset | None
+    test_set: EventDataset
 
 
 def train(
@@ -44,8 +63,12 @@ def train(
     resume: bool = False,
     progress: Progress | None = None,
     log: Sequence[str] = (),
+    save_every: str = "600s",
+    timeout: float = TIMEOUT,
 ) -> dict[str, Any]:
-    """Trains a network.
+    """Trains a network, alone or, where torchrun started this process, with the others.
+
+    Each of several ranks computes a share of every batch; rank 0 alone writes files and tells how it goes.
 
     Args:
         recipe: all numbers of the run.
@@ -54,6 +77,8 @@ def train(
         resume: go on with the run in `folder`, if there is one: same bits as if it had never stopped.
         progress: the display; None for one on standard error.
         log: "tensorboard" and "csv", or one of them: logs of the epochs, see `training.logs`.
+        save_every: when the state is saved between the ends of epochs: "500", steps, or "60s", seconds.
+        timeout: seconds, >= 1, that a rank waits for the others before it gives them up.
 
     Returns:
         What `result.json` holds: the score on the test samples, of the best epoch by validation
@@ -63,27 +88,57 @@ def train(
         Stopped: after SIGINT or SIGTERM, once the state is saved; a second signal does not wait.
         FloatingPointError: if the loss or a weight is not finite, naming it.
         ValueError, OSError: if the folder holds another run, or data or files cannot be had.
+        RankError: if another rank failed, is missing, or has another recipe, version or data.
         ModuleNotFoundError: without the package that a log needs.
     """
     folder = Path(folder)
     logs.check(log)
-    progress = Progress() if progress is None else progress
-    began, stored = runs.find(folder, resume) or (None, None)
+    due, timeout = Due(save_every), at_least("timeout", timeout, 1)
+    with ExitStack() as inside:
+        # torchrun ends all ranks as soon as one fails: they must not die before they have said why.
+        several = launcher.world_size() > 1
+        caught = inside.enter_context(caught_signals()) if several else None
+        ranks = inside.enter_context(joined(recipe.backend, timeout))
+        if ranks.first:
+            progress = Progress() if progress is None else progress
+            inside.enter_context(runs.alone(folder, progress.note))
+        else:
+            progress, log = Progress(Console(quiet=True)), ()
+        prepared = _prepare(recipe, folder, root, resume, progress, ranks)
+        if isinstance(prepared, dict):
+            if ranks.first:
+                progress.note(f"{folder}: this run is finished")
+                with logs.opened(log, folder, checkpoint.read_lines(folder / runs.METRICS)):
+                    pass  # one that is asked for now has all epochs
+            return prepared
+        return _train(prepared, progress, log, due, caught)
+
+
+def _prepare(
+    recipe: Recipe,
+    folder: Path,
+    root: Path | str | None,
+    resume: bool,
+    progress: Progress,
+    ranks: Ranks,
+) -> dict[str, Any] | Prepared:
+    """The run and its samples; of one that is finished its result."""
+    began, stored = ranks.from_first(lambda: runs.find(folder, resume)) or (None, None)
     if began is not None:
         recipe = runs.agreed(recipe, began, folder)
-        result = folder / runs.RESULT
-        # One of fewer epochs is from before the run was made longer.
-        if result.exists() and checkpoint.read_json(result).get("epochs") == recipe.epochs:
-            progress.note(f"{folder}: this run is finished")
-            with logs.opened(log, folder, checkpoint.read_lines(folder / runs.METRICS)):
-                pass  # one that is asked for now has all epochs
-            return checkpoint.read_json(result)
-    name, train_set, test_set = _load(recipe, root, stored, progress)
-    train_set, test_set = recipe.seen(train_set), recipe.seen(test_set)
+    ranks.agree("recipe", {**_versions(), **recipe.to_dict()})
+    result = ranks.from_first(lambda: runs.result(folder))
+    # One of fewer epochs is from before the run was made longer.
+    if result is not None and result.get("epochs") == recipe.epochs:
+        return result
+    name, *sets = ranks.local_first(lambda: _load(recipe, root, stored, progress))
+    train_set, test_set = (recipe.seen(each) for each in sets)
+    n_train, n_events = len(train_set), train_set.n_events
+    ranks.agree("data", {"dataset": name, "recordings": n_train, "events": n_events})
     validation_set = None
     if recipe.validation > 0:
         train_set, validation_set = train_set.split(recipe.validation, recipe.seed)
-    run = _open(recipe, folder, name, train_set, stored, progress)
+    run = _open(recipe, folder, name, train_set, stored, progress, ranks)
     loader = EventLoader(
         train_set,
         recipe.batch_size,
@@ -92,32 +147,51 @@ def train(
         steps=recipe.steps,
         dt=recipe.dt,
         augment=recipe.augmentations(),
+        rank=ranks.rank,
+        world_size=ranks.size,
     )
-    events = _told_events(loader, progress)
-    quiet = warnings.catch_warnings(action="ignore", category=SilenceWarning)  # `_warn_of_silence`
+    return Prepared(run, name, loader, validation_set, test_set)
+
+
+def _train(
+    prepared: Prepared,
+    progress: Progress,
+    log: Sequence[str],
+    due: Due,
+    caught: list[int] | None,
+) -> dict[str, Any]:
+    """All epochs that are left, and the final test."""
+    run, loader = prepared.run, prepared.loader
+    recipe, ranks = run.recipe, run.ranks
+    events = _told_events(loader, progress) if ranks.first else {}
+    loader.watch.told = True
+    gpus = [torch.cuda.current_device()] if recipe.backend == "gpu" else []
+    quiet = warnings.catch_warnings(action="ignore", category=SilenceWarning)  # `epochs` tells it
     with (
         use_backend(recipe.backend),
-        caught_signals() as caught,
-        logs.opened(log, folder, run.history) as opened,
+        nullcontext(caught) if caught is not None else caught_signals() as caught,
+        logs.opened(log, run.folder, run.history) as opened,
         progress,
         quiet,
+        torch.random.fork_rng(gpus),  # every batch seeds what it draws
     ):
+        run.model = ranks.wrapped(run.net)
         while run.epoch < recipe.epochs:
             try:
-                _train_epoch(run, loader, caught, progress)
+                stopped = train_epoch(run, loader, caught, progress, due)
             except ValueError:
                 run.check_finite()  # layers refuse weights that are not finite: this tells which
                 raise
-            if not caught:
-                _finish_epoch(run, validation_set, progress)
+            if not stopped:
+                finish_epoch(run, prepared.validation_set, progress)
                 for each in opened:
                     each.epoch(run.history)
             run.save()
-            if caught:
-                raise Stopped(
-                    f"stopped; --resume goes on with {_position(run)} of {folder}", caught[0]
-                )
-    return _finish(run, name, test_set, events)
+            if stopped:
+                where = f"{position(run)} of {run.folder}"
+                signum = caught[0] if caught else signal.SIGTERM
+                raise Stopped(f"stopped; --resume goes on with {where}", signum)
+    return ranks.at_leisure(lambda: _finish(run, prepared.name, prepared.test_set, events))
 
 
 def _told_events(loader: EventLoader, progress: Progress) -> dict[str, Any]:
@@ -129,88 +203,7 @@ def _told_events(loader: EventLoader, progress: Progress) -> dict[str, Any]:
         f"{loader.steps} or later, dropped) and {counts.merged:.2%} merged (same step and unit)"
         f"{'' if advice is None else f'; {advice}'}"
     )
-    loader.watch.told = True
     return {"n_events": counts.n_events, "late": counts.late, "merged": counts.merged}
-
-
-def _train_epoch(run: Run, loader: EventLoader, caught: list[int], progress: Progress) -> None:
-    """One pass over the training samples from `run.batch` on, or until a signal was caught."""
-    recipe, totals, n_batch = run.recipe, run.totals, len(loader)
-    started = time.perf_counter()
-    for spikes, label in loader.batches(run.epoch, first=run.batch):
-        spikes, label = placed(spikes, label, recipe.backend)
-        # A function of the position alone, as a resumed run needs it.
-        rate = learning_rate(recipe, run.epoch * n_batch + run.batch, n_batch)
-        for group in run.optimiser.param_groups:
-            group["lr"] = rate * group["share"]
-
-        found = outcome(run.net, spikes, label, recipe)
-        # Before the backward pass: nothing is learned from a loss that is not finite.
-        value = found.loss.item()
-        if not math.isfinite(value):
-            run.check_finite()  # names the weights if it is their fault
-            raise run.not_finite("the readout's potentials and the loss")
-
-        run.optimiser.zero_grad()
-        found.backward()
-        if recipe.clip_norm > 0:
-            nn.utils.clip_grad_norm_(run.net.parameters(), recipe.clip_norm)
-        run.optimiser.step()
-
-        totals.add(value, found.logit, label, spikes, found.hidden)
-        _warn_of_silence(run, found.hidden, progress)
-        run.batch += 1
-        progress.batch(totals, started, (run.epoch + 1, recipe.epochs, run.batch, n_batch))
-        if caught:
-            break
-    totals.seconds += time.perf_counter() - started
-
-
-def learning_rate(recipe: Recipe, step: int, n_batch: int) -> float:
-    """Learning rate of a step: constant, or lr (1 + cos(pi step / steps)) / 2 (cosine).
-
-    Args:
-        recipe: gives lr, schedule and epochs.
-        step: steps done before this one.
-        n_batch: steps of an epoch.
-    """
-    if recipe.schedule == "constant":
-        return recipe.lr
-    return recipe.lr * (1 + math.cos(math.pi * step / (recipe.epochs * n_batch))) / 2
-
-
-def _finish_epoch(run: Run, validation_set: EventDataset | None, progress: Progress) -> None:
-    """Validates, writes the metrics and the best weights, and steps to the next epoch."""
-    run.check_finite()
-    held_out = None
-    if validation_set is not None:
-        held_out = evaluate(run.net, validation_set, run.recipe)["accuracy"]
-    totals = run.totals
-    layers = totals.layers()
-    line = {
-        "epoch": run.epoch + 1,
-        "loss": totals.mean_loss(),
-        "train_accuracy": totals.accuracy(),
-        "validation_accuracy": held_out,
-        "layers": layers,
-        "n_clamped": totals.n_clamped,
-        "n_late": totals.n_late,
-        "seconds": totals.seconds,
-        "samples_per_second": totals.samples_per_second(),
-        "peak_memory_mib": peak_memory(),
-        "warnings": [
-            _silence(run, i, f"{layer['silent_batches']} of {totals.n_batches} batches")
-            for i, layer in enumerate(layers)
-            if layer["silent_batches"]
-        ],
-    }
-    run.history.append(line)
-    checkpoint.write_lines(run.folder / runs.METRICS, run.history)
-    progress.epoch(line, run.recipe.epochs)
-    run.epoch, run.batch, run.totals = run.epoch + 1, 0, Totals()
-    if held_out is not None and held_out > run.best_accuracy:
-        run.best_epoch, run.best_accuracy = run.epoch, held_out
-        run.save_best()
 
 
 def _finish(run: Run, name: str, test_set: EventDataset, events: dict[str, Any]) -> dict[str, Any]:
@@ -263,6 +256,7 @@ def _open(
     train_set: EventDataset,
     stored: dict[str, Any] | None,
     progress: Progress,
+    ranks: Ranks,
 ) -> Run:
     """A new run with its first files written, or the stored one where it stopped."""
     about = {
@@ -273,11 +267,8 @@ def _open(
         "n_class": train_set.n_classes,
         "n_train": len(train_set),
         "threads": torch.get_num_threads(),
-        "versions": {
-            "sparsespike": sparsespike.__version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
+        "ranks": ranks.size,
+        "versions": {**_versions(), "python": platform.python_version()},
     }
     net = recipe.network(about["unit_shape"], about["n_class"]).to(device_for(recipe.backend))
     # Fused: one pass over memory per parameter, and no temporary tensors.
@@ -288,11 +279,11 @@ def _open(
         weight_decay=recipe.weight_decay,  # 0: Adam
         fused=True,
     )
-    run = Run(folder, recipe, net, optimiser)
+    run = Run(folder, recipe, net, optimiser, ranks=ranks)
     if stored is None:
-        folder.mkdir(parents=True, exist_ok=True)
         run.save()
-        checkpoint.write_json(folder / runs.RUN, about)
+        if ranks.first:
+            checkpoint.write_json(folder / runs.RUN, about)
         return run
     run.restore()
     for key in ("n_in", "n_class", "n_train"):
@@ -300,35 +291,17 @@ def _open(
             raise ValueError(
                 f"{name}: the run began with {key} = {stored[key]}, found {about[key]}"
             )
-    if about["threads"] != stored["threads"]:
-        progress.note(
-            f"this run began with {stored['threads']} threads and goes on with {about['threads']}: "
-            "sums may differ in the last bit"
-        )
-    if about["recipe"] != stored["recipe"]:
+    for key, found in (("threads", about["threads"]), ("ranks", ranks.size)):
+        if found != stored.get(key, 1):
+            progress.note(
+                f"this run began with {stored.get(key, 1)} {key} and goes on with {found}: "
+                "sums may differ in the last bit"
+            )
+    if about["recipe"] != stored["recipe"] and ranks.first:
         checkpoint.write_json(folder / runs.RUN, {**stored, "recipe": about["recipe"]})
-    progress.note(f"resuming {folder} at {_position(run)}")
+    progress.note(f"resuming {folder} at {position(run)}")
     return run
 
 
-def _warn_of_silence(run: Run, hidden: Sequence[Counted | Spikes], progress: Progress) -> None:
-    """Says so the first time that a layer has no active neuron in a whole batch."""
-    for i, layer in enumerate(hidden):
-        if layer.n_active == 0 and i not in run.warned:
-            run.warned.add(i)
-            run.check_finite()  # neurons whose weights are NaN are silent as well
-            progress.note(f"warning: {_silence(run, i, _position(run))}")
-
-
-def _silence(run: Run, i: int, when: str) -> str:
-    return (
-        f"layer {i + 1} has no active neuron ({when}): no potential came within b_th = "
-        f"{run.recipe.b_th:g} of the threshold, so neither it nor the layers below learn; take larger "
-        "initial weights (init_gain) or a wider b_th, or a smaller lr if it fell silent during training"
-    )
-
-
-def _position(run: Run) -> str:
-    if run.epoch == run.recipe.epochs:
-        return "the final test"
-    return f"epoch {run.epoch + 1}, batch {run.batch + 1}"
+def _versions() -> dict[str, str]:
+    return {"sparsespike": sparsespike.__version__, "torch": torch.__version__}
