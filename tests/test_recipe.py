@@ -7,6 +7,7 @@ import json
 import math
 import tomllib
 from importlib import resources
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ import torch
 import sparsespike as ss
 from sparsespike.cli.options import attribute_help
 from sparsespike.data import catalogue
+from sparsespike.neurons import surrogates
 from sparsespike.training import recipe as recipes
 from sparsespike.training.recipe import Recipe
 from sparsespike.training.values import called
@@ -113,6 +115,8 @@ def test_the_docstring_explains_every_field():
         ("surrogate", "Traingle(1)", "surrogate: .* did you mean 'Triangle'"),
         ("surrogate", "Triangle(wide)", r"surrogate: expected numbers in Triangle\(...\)"),
         ("surrogate", "Triangle(0)", "surrogate: expected a finite number > 0"),
+        ("surrogate", "Triangle(1, 2)", "surrogate: expected a finite number > 0"),
+        ("surrogate", "QPseudoSpike(1)", "surrogate: expected a finite number > 1"),
         ("surrogate", "", "surrogate: expected one of"),
         ("b_thh", 0.2, "unknown key 'b_thh'; did you mean 'b_th'"),
         ("zzz", 0.2, "unknown key 'zzz'; the keys are dataset, transforms, .*, backend$"),
@@ -165,6 +169,13 @@ def test_the_network_is_the_recipes():
     found = [layer.neuron.describe() for layer in net]  # pyright: ignore
     readout = ss.Readout(tau_mem=20e-3, dt=1e-3)
     assert found == [neuron.describe() for neuron in (lif, lif, readout)]
+
+
+@pytest.mark.parametrize("kind", surrogates.SURROGATES, ids=lambda kind: kind.__name__)
+def test_every_surrogate_is_a_choice(kind):
+    for text, expected in ((kind.__name__, kind()), (f"{kind.__name__}(1.75)", kind(1.75))):
+        layer: Any = Recipe(hidden=(4,), surrogate=text).network(3, 2)[0]
+        assert layer.neuron.surrogate == expected
 
 
 def test_the_seed_alone_decides_the_weights():

@@ -25,7 +25,17 @@ if TYPE_CHECKING:
     from sparsespike.network import Network
     from sparsespike.neurons.surrogates import Surrogate
 
-SURROGATES = ("FastSigmoid", "Triangle", "Boxcar", "ATan", "Sigmoid", "Gaussian")
+SURROGATES = (
+    "FastSigmoid",
+    "Triangle",
+    "Boxcar",
+    "ATan",
+    "Sigmoid",
+    "Gaussian",
+    "Exponential",
+    "Circle",
+    "QPseudoSpike",
+)
 SELECTIONS = ("FoldPolarity", "OnePolarity", "Pool", "CropTime")
 AUGMENTATIONS = (
     "EventDrop",
@@ -65,7 +75,8 @@ class Recipe:
         b_th: half-width of the active band |V - v_th| < b_th, > 0; inf gives ordinary surrogate
             gradients. The authors' code stores v_th - b_th: their 0.8 is 0.2 here.
         surrogate: derivative of the spike inside the band, by name, with its steepness or width in
-            parentheses: FastSigmoid(100), Triangle(1), Boxcar(0.5), ATan(2), Sigmoid(4), Gaussian(0.5).
+            parentheses: FastSigmoid(100), Triangle(1), Boxcar(0.5), ATan(2), Sigmoid(4), Gaussian(0.5),
+            Exponential(1), Circle(1), QPseudoSpike(1.5), whose number is > 1.
         reset: what a spike does to the potential: takes v_th away, sets it to zero, or nothing.
         neuron: of the hidden layers: LIF, CuBaLIF(tau_syn=5e-3), ALIF(tau_adapt=0.1, beta=0.2),
             AdLIF(tau_adapt=0.1, a=0.02, b=0.1). What this recipe has a field for is filled in. A number may
@@ -175,10 +186,11 @@ class Recipe:
             raise ValueError(
                 "init: expected 'uniform' without leak (tau_mem = inf), found 'normal'"
             )
-        _, numbers = called("surrogate", self.surrogate, SURROGATES)
-        if not all(number > 0 for number in numbers):
+        name, numbers = called("surrogate", self.surrogate, SURROGATES)
+        least = 1 if name == "QPseudoSpike" else 0
+        if len(numbers) > 1 or not all(number > least for number in numbers):
             raise ValueError(
-                f"surrogate: expected a finite number > 0 in (...), found {self.surrogate!r}"
+                f"surrogate: expected a finite number > {least} in (...), found {self.surrogate!r}"
             )
         for name, known in (("transforms", SELECTIONS), ("augment", AUGMENTATIONS)):
             for text in getattr(self, name):
