@@ -263,26 +263,6 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: ss.interop.from_nir(chain(fc=nir.Linear(W), n=lif()), dt=1e-3),
         r"n \(nir.LIF\): tau: expected at least dt",
     ),
-    "current": (
-        lambda: ss.interop.from_nir(chain(fc=nir.Linear(W)), dt=DT),
-        r"fc \(nir.Linear\): its current leaves the graph",
-    ),
-    "leak": (
-        lambda: ss.interop.from_nir(
-            chain(fc=nir.Linear(W), n=nir.LI(full(5e-4), full(1.0), full(0.2))), dt=DT
-        ),
-        r"n \(nir.LI\): v_leak: expected 0",
-    ),
-    "delay": (
-        lambda: ss.interop.from_nir(
-            chain(d=nir.Delay(np.full(6, 0.5 * DT)), fc=nir.Linear(W), n=lif()), dt=DT
-        ),
-        r"fc \(nir.Linear\): the delays before it are no whole steps",
-    ),
-    "values": (
-        lambda: ss.interop.from_nir(chain(n=lif(), fc=nir.Linear(R), m=lif()), dt=DT),
-        r"n \(nir.LIF\): it takes what is no current",
-    ),
     "subtract": (
         lambda: ss.interop.to_nir(plain(ss.LIF(alpha=0.9, lag=0)), dt=DT),
         r"0 \(.*LIF\): reset='subtract': NIR's neurons are set to v_reset.*lossy=True",

@@ -15,10 +15,21 @@ from sparsespike.connections.flatten import Flatten
 from sparsespike.connections.linear import Linear
 from sparsespike.connections.pool import AvgPool2d, SumPool2d
 from sparsespike.interop.cell import Cell
+from sparsespike.interop.layers import to_dense
 from sparsespike.interop.network import Converted
-from sparsespike.interop.refused import naming, refused
+from sparsespike.interop.nir_graph import (
+    CURRENTS,
+    MATRICES,
+    READOUTS,
+    SPIKING,
+    Late,
+    Plain,
+    array,
+    bias_of,
+)
+from sparsespike.interop.refused import naming
 from sparsespike.interop.schemes import check_scheme, leak_of
-from sparsespike.interop.signals import Body
+from sparsespike.interop.signals import Body, Signal
 from sparsespike.neurons.cuba import CuBaLIF
 from sparsespike.neurons.lif import LIF
 from sparsespike.neurons.neuron import Neuron
@@ -26,23 +37,20 @@ from sparsespike.neurons.readout import Readout
 from sparsespike.neurons.readouts import CuBaReadout, SumReadout
 from sparsespike.neurons.surrogates import Surrogate
 
-CURRENTS = ("Affine", "Linear", "Conv1d", "Conv2d")
-SPIKING = ("IF", "LIF", "CubaLIF", "Threshold")
-READOUTS = ("I", "LI", "CubaLI")
-RELAYS = ("Flatten", "SumPool2d", "AvgPool2d")
-
 
 def network(
     graph: Any, dt: float | None, scheme: str | None, surrogate: Surrogate | None, b_th: float
 ) -> Converted:
     """See `ss.interop.from_nir`."""
+    if type(graph).__name__ != "NIRGraph":
+        raise ValueError(f"graph: expected a nir.NIRGraph, found {type(graph).__name__}")
     told = graph.metadata if isinstance(graph.metadata, dict) else {}
     dt = told.get("dt") if dt is None else dt
     scheme = told.get("scheme", "euler") if scheme is None else scheme
     scheme = scheme.decode() if isinstance(scheme, bytes) else scheme
     if dt is None:
         raise ValueError("dt: expected a time step in seconds, as the graph tells none, found None")
-    dt = float(dt)
+    dt = dt.item() if isinstance(dt, np.generic) else dt
     check_scheme(str(scheme), dt)
     return _Reading(graph, dt, str(scheme), surrogate, b_th).network()
 
@@ -52,241 +60,197 @@ class Named(nn.Module):
 
 
 class _Reading:
-    """One graph, made flat."""
+    """One graph, made plain."""
 
     def __init__(
         self, graph: Any, dt: float, scheme: str, surrogate: Surrogate | None, b_th: float
     ) -> None:
         self.dt, self.scheme = dt, scheme
         self.shared = {"surrogate": surrogate, "b_th": b_th, "lag": 0}
-        self.nodes: dict[str, Any] = {}
-        self.edges: list[tuple[str, str]] = []
-        self._flatten(graph, "")
-        for name in [key for key in self.nodes if self.kind(key) == "Scale"]:
-            self._fold(name)
-        self.before: dict[str, list[str]] = {name: [] for name in self.nodes}
-        self.after: dict[str, list[str]] = {name: [] for name in self.nodes}
-        for one, other in self.edges:
-            self.before[other].append(one)
-            self.after[one].append(other)
-        self.own: dict[str, str] = {}  # neurons and the connection to themselves
-        for name in self.nodes:
-            loop = self.before[name] == self.after[name] and len(self.before[name]) == 1
-            if loop and self.kind(name) in ("Affine", "Linear"):
-                self.own[self.before[name][0]] = name
-        for neurons, connection in self.own.items():
-            self.before[neurons].remove(connection)
-            self.after[neurons].remove(connection)
-
-    def kind(self, name: str) -> str:
-        """The class of a node."""
-        return type(self.nodes[name]).__name__
+        self.plain = Plain(graph)
+        self.parameters: dict[int, nn.Parameter] = {}
+        self.new, self.made = fx.Graph(), dict[str, nn.Module]()
+        self.out: dict[str, Signal] = {}
 
     def network(self) -> Converted:
         """All nodes in their order."""
-        new, made, out = fx.Graph(), {}, {}
-        kinds: dict[str, str] = {}
-        order = self._order()
-        outputs = [name for name in order if self.kind(name) == "Output"]
-        for name in order:
-            kind, given = self.kind(name), self.before[name]
+        plain, outputs = self.plain, list[Signal]()
+        inputs = [name for name in plain.order if plain.kind(name) == "Input"]
+        if len(inputs) != 1:
+            named = ": " + ", ".join(inputs) if inputs else ""
+            raise ValueError(f"graph: expected one Input, found {len(inputs)}{named}")
+        takes = {plain.kind(each) in (*SPIKING, *READOUTS) for each in plain.after[inputs[0]]}
+        if len(takes) == 2:
+            raise plain.refused(
+                inputs[0], "neurons take it as a current, and connections as spikes"
+            )
+        first = "dense" if True in takes else "spikes"
+        for name in plain.order:
+            kind = plain.kind(name)
             if kind == "Input":
-                out[name], kinds[name] = new.placeholder("x"), "spikes"
-                continue
-            if not given:
-                raise self._refused(name, "nothing comes into it")
-            if kind in (*SPIKING, *READOUTS):
-                signal = self._sum(name, given, kinds, out, new)
-                module: nn.Module = self._cell(name)
-                kinds[name] = "spikes" if kind in SPIKING else "dense"
+                self.out[name] = Signal(first, self.new.placeholder("x"))
+            elif not plain.before[name]:
+                raise plain.refused(name, "nothing comes into it")
             elif kind == "Output":
-                continue
+                outputs.append(self._output(name))
+            elif kind in (*SPIKING, *READOUTS):
+                signal = self._sum(name, "dense" if plain.before[name] == inputs else "current")
+                gives = "spikes" if kind in SPIKING else "dense"
+                self.out[name] = Signal(gives, self._call(name, self._cell(name), signal))
             else:
-                (source,) = given if len(given) == 1 else (None,)
-                if source is None or kinds[source] != "spikes":
-                    raise self._refused(name, "it takes the spikes of one node")
-                signal = out[source]
+                signal = self._spikes(name)
                 with naming(name, self._stand_in(name)):
                     module = self._between(name)
-                kinds[name] = "current" if kind in CURRENTS else "spikes"
-                if kind == "Delay":
-                    kinds[name], out[name] = "spikes", signal
-                    continue
-            made[name.replace(".", "_")] = module
-            out[name] = new.call_module(name.replace(".", "_"), (signal,))
-        sources: list[str] = [each for name in outputs for each in self.before[name]]
-        if not sources:
+                gives = "current" if kind in CURRENTS else "spikes"
+                self.out[name] = Signal(gives, self._call(name, module, signal))
+        if not outputs:
             raise ValueError("graph: expected an Output that something comes into, found none")
-        for each in sources:
-            if kinds[each] == "current":
-                raise self._refused(each, "its current leaves the graph, and no neurons take it")
-        nodes: Any = tuple(out[each] for each in sources)
-        gives: Any = tuple(kinds[each] for each in sources)
-        new.output(nodes if len(nodes) > 1 else nodes[0])
-        body = fx.GraphModule(made, new, "Body")
-        return Converted(
-            Body(body, "spikes", gives if len(gives) > 1 else gives[0], None, False), True
-        )
+        nodes: Any = tuple(each.node for each in outputs)
+        kinds: Any = tuple(each.kind for each in outputs)
+        self.new.output(nodes if len(nodes) > 1 else nodes[0])
+        body = fx.GraphModule(self.made, self.new, "Body")
+        gives = kinds if len(kinds) > 1 else kinds[0]
+        return Converted(Body(body, first, gives, None, False), True)
 
-    # ---- the graph -----------------------------------------------------------------------------
+    # ---- signals -------------------------------------------------------------------------------
 
-    def _flatten(self, graph: Any, prefix: str) -> None:
-        """Takes subgraphs for their nodes, and their inputs and outputs away."""
-        ends: dict[str, tuple[str, str]] = {}
-        for name, node in graph.nodes.items():
-            if type(node).__name__ == "NIRGraph":
-                self._flatten(node, f"{prefix}{name}.")
-                inside = {type(each).__name__: key for key, each in node.nodes.items()}
-                ends[name] = tuple(f"{prefix}{name}.{inside[end]}" for end in ("Input", "Output"))  # pyright: ignore
-            else:
-                self.nodes[f"{prefix}{name}"] = node
-        for one, other in graph.edges:
-            start = ends[one][1] if one in ends else f"{prefix}{one}"
-            stop = ends[other][0] if other in ends else f"{prefix}{other}"
-            self.edges.append((start, stop))
-        if not prefix:
-            for name in [key for key in self.nodes if "." in key]:
-                if type(self.nodes[name]).__name__ in ("Input", "Output"):
-                    into = [one for one, other in self.edges if other == name]
-                    onto = [other for one, other in self.edges if one == name]
-                    self.edges = [edge for edge in self.edges if name not in edge]
-                    self.edges += [(one, other) for one in into for other in onto]
-                    del self.nodes[name]
+    def _call(self, name: str, module: nn.Module, signal: Signal) -> fx.Node:
+        name = name.replace(".", "_")
+        while name in self.made:  # "a.b" and "a_b"
+            name += "_"
+        self.made[name] = module
+        return self.new.call_module(name, (signal.node,))
 
-    def _fold(self, name: str) -> None:
-        """Takes a scale into the matrix before it, or into that after it."""
-        into = [one for one, other in self.edges if other == name]
-        onto = [other for one, other in self.edges if one == name]
-        scale = np.asarray(self.nodes[name].scale).reshape(-1)
-        alone = sum(one in into for one, _ in self.edges) == len(into) == 1
-        if alone and self.kind(into[0]) in ("Affine", "Linear"):
-            node = self.nodes[into[0]]
-            bias = [node.bias * scale] if self.kind(into[0]) == "Affine" else []
-            self.nodes[into[0]] = type(node)(node.weight * scale[:, None], *bias)
-        elif onto and all(self.kind(each) in ("Affine", "Linear") for each in onto):
-            for each in onto:
-                node = self.nodes[each]
-                bias = [node.bias] if self.kind(each) == "Affine" else []
-                self.nodes[each] = type(node)(node.weight * scale, *bias)
-        else:
-            raise self._refused(name, "only a Linear or an Affine beside it takes it in")
-        self.edges = [edge for edge in self.edges if name not in edge]
-        self.edges += [(one, other) for one in into for other in onto]
-        del self.nodes[name]
+    def _spikes(self, name: str) -> Signal:
+        before = self.plain.before[name]
+        signal = self.out[before[0]]
+        if len(before) > 1 or signal.kind != "spikes":
+            found = signal.called if len(before) == 1 else f"what {len(before)} nodes give"
+            raise self.plain.refused(name, f"it takes {found}, and not the spikes of one node")
+        return signal
 
-    def _order(self) -> list[str]:
-        """Nodes after those that they need; without the connections of neurons to themselves."""
-        left = {
-            name: set(self.before[name]) for name in self.nodes if name not in self.own.values()
-        }
-        order: list[str] = []
-        while left:
-            ready = [name for name, needs in left.items() if not needs & set(left)]
-            if not ready:
-                cycle = ", ".join(sorted(left))
-                raise ValueError(
-                    f"graph: expected cycles of neurons and one Linear or Affine each, found one of {cycle}"
+    def _sum(self, name: str, kind: str) -> Signal:
+        """The sum of all that comes into a node, of one kind."""
+        first, *others = [self.out[each] for each in self.plain.before[name]]
+        for each in (first, *others):
+            if each.kind != kind:
+                raise self.plain.refused(
+                    name,
+                    f"it takes {each.called}, and not a current; put a Linear or a Conv2d before it",
                 )
-            order += ready
-            for name in ready:
-                del left[name]
-        return order
+        for each in others:
+            first = Signal(kind, self.new.call_function(operator.add, (first.node, each.node)))
+        return first
 
-    def _sum(self, name: str, given: list[str], kinds: Any, out: Any, new: fx.Graph) -> fx.Node:
-        if any(kinds[each] != "current" for each in given):
-            raise self._refused(
-                name, "it takes what is no current; put a Linear or a Conv2d before it"
+    def _output(self, name: str) -> Signal:
+        found = [self.out[each] for each in self.plain.before[name]]
+        if len(found) > 1 and found[0].kind == "spikes":
+            raise self.plain.refused(
+                name, "it takes the spikes of several nodes; give each an Output"
             )
-        total = out[given[0]]
-        for each in given[1:]:
-            total = new.call_function(operator.add, (total, out[each]))
-        return total
-
-    def _refused(self, name: str, why: str) -> ValueError:
-        return refused(name, f"nir.{self.kind(name)}", why)
+        if len(found) > 1 or found[0].kind == "current":
+            total = self._sum(name, found[0].kind)
+            if total.kind == "current":
+                return Signal("dense", self.new.call_function(to_dense, (total.node,)))
+            return total
+        return found[0]
 
     def _stand_in(self, name: str) -> Any:
-        return type(f"nir.{self.kind(name)}", (Named,), {"__module__": "__main__"})()
+        kind = self.plain.kind(name)
+        return type(f"nir.{kind}", (Named,), {"__module__": "__main__"})()
 
     # ---- nodes ---------------------------------------------------------------------------------
 
     def _between(self, name: str) -> nn.Module:
-        node, kind = self.nodes[name], self.kind(name)
-        if kind in ("Affine", "Linear"):
+        node, kind = self.plain.nodes[name], self.plain.kind(name)
+        if kind in MATRICES:
             return self._linear(name)
         if kind in ("Conv1d", "Conv2d"):
-            of = Conv1d if kind == "Conv1d" else Conv2d
-            weight = np.asarray(node.weight)
-            make: Any = of
-            made = make(
-                weight.shape[1] * int(node.groups),
-                weight.shape[0],
-                weight.shape[2:],
-                *(_size(each) for each in (node.stride, node.padding, node.dilation)),
-                int(node.groups),
-                True,
-                device="meta",
-            )
-            made.weight, made.bias = _parameter(weight), _parameter(node.bias)
-            return made
+            return self._conv(node, Conv1d if kind == "Conv1d" else Conv2d)
         if kind == "Flatten":
+            _check_flat(node)
             return Flatten()
         if kind in ("SumPool2d", "AvgPool2d"):
-            of = SumPool2d if kind == "SumPool2d" else AvgPool2d
+            of: Any = SumPool2d if kind == "SumPool2d" else AvgPool2d
             return of(*(_size(each) for each in (node.kernel_size, node.stride, node.padding)))
-        if kind == "Delay":
-            if any(self.kind(each) not in ("Affine", "Linear") for each in self.after[name]):
-                raise ValueError("only a Linear or an Affine after it has delays here")
-            return Flatten()
         raise ValueError("no module of ours does the same")
 
-    def _linear(self, name: str) -> Linear:
-        node = self.nodes[name]
-        weight = np.asarray(node.weight)
-        bias = getattr(node, "bias", None)
-        n_out, n_in = weight.shape
-        delay, source = None, self.before[name]
-        if len(source) == 1 and self.kind(source[0]) == "Delay":
-            steps = np.asarray(self.nodes[source[0]].delay, np.float64).reshape(-1) / self.dt
-            whole = np.round(steps)
-            if not np.allclose(steps, whole, atol=1e-6):
-                raise ValueError(f"the delays before it are no whole steps of {self.dt:g} s")
-            init = torch.as_tensor(whole, dtype=torch.float32)
-            delay = Delay(int(whole.max()), per="input", init=init)
-        made = Linear(n_in, n_out, bias is not None, delay=delay, dtype=_parameter(weight).dtype)
-        made.weight, made.bias = _parameter(weight), None if bias is None else _parameter(bias)
+    def _conv(self, node: Any, kind: Any) -> nn.Module:
+        weight, n_dim = array(node.weight), 3 if kind is Conv1d else 4
+        if weight.ndim != n_dim:
+            raise ValueError(f"weight: expected {n_dim} dimensions, found {weight.shape}")
+        bias = bias_of(node)
+        if bias is not None and bias.size != len(weight):
+            raise ValueError(f"bias: expected {len(weight)} numbers, found {bias.size}")
+        groups = int(array(node.groups).reshape(-1)[0])
+        settings = [_size(each) for each in (node.stride, node.padding, node.dilation)]
+        shape = weight.shape[1] * groups, len(weight), weight.shape[2:]
+        make: Any = kind
+        made = make(*shape, *settings, groups, bias is not None, device="meta")
+        made.weight, made.bias = self._parameters(node.weight, bias)
         return made
+
+    def _linear(self, name: str) -> Linear:
+        node, late = self.plain.nodes[name], self.plain.late.get(name)
+        n_out, n_in = node.weight.shape
+        delay = None if late is None else self._delay(late, n_in if late.per == "input" else n_out)
+        weight, bias = self._parameters(node.weight, bias_of(node))
+        made = Linear(n_in, n_out, bias is not None, delay=delay, dtype=weight.dtype)
+        made.weight, made.bias = weight, bias
+        return made
+
+    def _delay(self, late: Late, n_unit: int) -> Delay:
+        steps = late.seconds / self.dt
+        whole = np.round(steps)
+        if not np.allclose(steps, whole, rtol=0.0, atol=1e-6):
+            raise ValueError(f"the delays beside it are no whole steps of {self.dt:g} s")
+        if whole.min() < 0 or whole.size not in (1, n_unit):
+            found = f"{whole.size} numbers from {late.seconds.min():g}"
+            raise ValueError(f"delay: expected {n_unit} times >= 0 beside it, found {found}")
+        init = torch.as_tensor(np.broadcast_to(whole, n_unit).copy(), dtype=torch.float32)
+        return Delay(int(whole.max()), per=late.per, init=init)
+
+    def _parameters(self, weight: Any, bias: Any) -> tuple[nn.Parameter, nn.Parameter | None]:
+        """Weights, the same parameter for the same array, and a bias of their dtype."""
+        if id(weight) not in self.parameters:
+            made = torch.as_tensor(array(weight).copy())
+            wide = made.dtype in (torch.float32, torch.float64)
+            self.parameters[id(weight)] = nn.Parameter(made if wide else made.float())
+        found = self.parameters[id(weight)]
+        if bias is None:
+            return found, None
+        return found, nn.Parameter(torch.as_tensor(array(bias).copy()).to(found.dtype))
 
     def _cell(self, name: str) -> Cell:
         with naming(name, self._stand_in(name)):
             neuron = self._neuron(name)
-            own = self.own.get(name)
+            own = self.plain.own.get(name)
             again = None if own is None else self._linear(own)
             return Cell(neuron, gives="spikes" if neuron.spiking else "potential", recurrent=again)
 
     def _neuron(self, name: str) -> Neuron:
-        node, kind = self.nodes[name], self.kind(name)
+        node, kind = self.plain.nodes[name], self.plain.kind(name)
         if kind == "I":
-            return SumReadout(_number(np.asarray(node.r) * self.dt), lag=0)
+            return SumReadout(_number(array(node.r) * self.dt), lag=0)
         if kind == "Threshold":
             v_th = _number(node.threshold)
             low = float(torch.as_tensor(v_th).min()) - 1.0
             return LIF(alpha=0.0, v_th=v_th, v_reset=low, reset="none", **self.shared)
-        if kind in ("LI", "CubaLI") and np.any(np.asarray(node.v_leak)):
+        if kind in ("LI", "CubaLI") and np.any(array(node.v_leak)):
             raise ValueError("v_leak: expected 0 of neurons without threshold")
         if kind == "IF":
-            gain = _number(np.asarray(node.r) * self.dt)
+            gain = _number(array(node.r) * self.dt)
             return self._hard(node, LIF, {"alpha": 1.0, "gain": gain}, 0.0)
         tau = node.tau if kind in ("LI", "LIF") else node.tau_mem
         alpha = leak_of(tau, self.dt, self.scheme)
-        gain = np.asarray(node.r) * (1.0 - alpha)
+        gain = array(node.r) * (1.0 - alpha)
         if kind == "LI":
             return Readout(alpha=_number(alpha), gain=_number(gain), lag=0)
         if kind == "LIF":
             numbers = {"alpha": _number(alpha), "gain": _number(gain)}
             return self._hard(node, LIF, numbers, node.v_leak)
         fade = leak_of(node.tau_syn, self.dt, self.scheme)
-        gain = gain * np.asarray(node.w_in) * (1.0 - fade)
+        gain = gain * array(node.w_in) * (1.0 - fade)
         numbers = {
             "alpha_mem": _number(alpha),
             "alpha_syn": _number(fade),
@@ -305,8 +269,14 @@ class _Reading:
         return kind(reset="zero", **shared, **numbers, **start, **self.shared)
 
 
-def _parameter(value: Any) -> nn.Parameter:
-    return nn.Parameter(torch.as_tensor(np.array(value)))
+def _check_flat(node: Any) -> None:
+    """Raises a ValueError unless it lays out all units flat."""
+    shape = None if node.input_type is None else node.input_type.get("input")
+    n_dim = None if shape is None else len(array(shape).reshape(-1))
+    start, end = int(node.start_dim), int(node.end_dim)
+    if start not in (0, -(n_dim or 0)) or end not in (-1, (n_dim or 0) - 1):
+        of = "" if shape is None else f" of {tuple(int(each) for each in array(shape).reshape(-1))}"
+        raise ValueError(f"it flattens {start} to {end}; expected 0 to -1, all dimensions{of}")
 
 
 def _size(value: Any) -> Any:
@@ -315,13 +285,13 @@ def _size(value: Any) -> Any:
         return value.decode()
     if isinstance(value, str):
         return value
-    flat = np.asarray(value).reshape(-1)
+    flat = array(value).reshape(-1)
     return tuple(int(each) for each in flat) if len(flat) > 1 else int(flat[0])
 
 
 def _number(value: Any) -> Any:
     """A float where all neurons have the same number, else (N,)."""
-    flat = np.asarray(value, np.float64).reshape(-1)
+    flat = array(value).astype(np.float64).reshape(-1)
     if len(flat) == 0 or (flat == flat[0]).all():
         return float(flat[0]) if len(flat) else 0.0
     return torch.as_tensor(flat)
