@@ -207,6 +207,7 @@ RUN: dict[str, Callable[[], Any]] = {
     "matrices": lambda: chain(3, 2, linear(3, 4), affine(4, 5), affine(5, 4), linear(4, 2), lif(2)),
     "current": lambda: chain(3, 4, affine(3, 4)),
     "conv_current": lambda: chain((2, 6, 6), (3, 6, 6), conv(3, 2, 3, (6, 6))),
+    "conv1d_current": lambda: chain((2, 8), (3, 4), nir.Conv1d(8, weights(3, 2, 3), 2, 1, 1, 1, None)),
     "late_current": lambda: chain(4, 4, linear(4, 4), delays(4), lif(4)),
     "late_spikes": lambda: chain(4, 3, delays(4), scale(), affine(4, 3), lif(3)),
     "scales": lambda: chain(4, 4, scale(), delays(4), affine(4, 4), scale(), lif(4)),

@@ -237,13 +237,17 @@ def from_nir(
     SpikingJelly and Norse read them) or exp(-dt / tau) ("exact").
 
     Args:
-        graph: as `nir.read` gives it: of Affine, Linear, Scale (beside one of these), Conv1d, Conv2d,
-            SumPool2d, AvgPool2d, Flatten, Delay (whole steps, before a Linear), I, LI, IF, LIF, CubaLI,
-            CubaLIF, Threshold, subgraphs, and neurons that a Linear or an Affine connects to themselves.
+        graph: as `nir.read` gives it: of Affine, Linear, Scale and Delay (of whole steps) beside one of
+            these, Conv1d, Conv2d, SumPool2d, AvgPool2d, Flatten, I, LI, IF, LIF, CubaLI, CubaLIF, Threshold,
+            subgraphs, and spiking neurons that a Linear or an Affine connects to themselves; with one Input.
         dt: time step, seconds; None for the one that the graph's metadata tell.
         scheme: "euler" or "exact"; None for that of the metadata, else "euler".
         surrogate: of all spiking neurons, which NIR does not tell; None for that of `LIF`.
         b_th: their band.
+
+    Returns:
+        a module from spikes (T, B, ...), or from a current where the graph begins with neurons, to what its
+        Output takes: spikes, potentials or currents; a tuple of several Outputs.
 
     Raises:
         ValueError: naming the node that cannot be kept, or the argument.

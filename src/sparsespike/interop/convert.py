@@ -13,7 +13,6 @@ from torch import fx, nn
 from sparsespike.connections.flatten import Flatten
 from sparsespike.connections.pool import AvgPool2d, MaxPool2d
 from sparsespike.interop.calls import flattened, pool_called
-from sparsespike.interop.cell import Gives
 from sparsespike.interop.layers import (
     CONNECTIONS,
     NORMS,
@@ -27,6 +26,7 @@ from sparsespike.interop.layers import (
 )
 from sparsespike.interop.peer import Peer, Wish
 from sparsespike.interop.refused import naming, refused
+from sparsespike.interop.roles import given, has_foreign_state, used
 from sparsespike.interop.rolling import last, listed, rolled, stacked
 from sparsespike.interop.signals import STATE, Asked, Body, Signal, left
 from sparsespike.interop.tracing import short, traced
@@ -149,15 +149,10 @@ class _Conversion:
     # ---- layers --------------------------------------------------------------------------------
 
     def _neurons(self, node: fx.Node, name: str, module: nn.Module, signal: Signal) -> Signal:
-        for state in [*node.args[1:], *node.kwargs.values()]:
-            parts = state if isinstance(state, list | tuple) else [state]
-            for part in parts:
-                if isinstance(part, fx.Node) and self.signal[part].kind != STATE:
-                    raise refused(
-                        name,
-                        module,
-                        "its state comes from elsewhere; ours starts as it would at rest",
-                    )
+        if has_foreign_state(node, self.signal):
+            raise refused(
+                name, module, "its state comes from elsewhere; ours starts as it would at rest"
+            )
         if any(module is other for other in self.neurons):
             raise refused(
                 name,
@@ -166,7 +161,7 @@ class _Conversion:
             )
         self.neurons.append(module)
         outputs = self.peer.outputs(module)
-        gives = self._used(node, outputs)
+        gives = used(node, outputs, self._is_neurons)
         wish = Wish(name, gives, self.asked.share, self.asked.freeze, self.asked.mass)
         with torch.no_grad():
             cell = self.peer.cell(module, wish)
@@ -178,25 +173,7 @@ class _Conversion:
             raise refused(
                 name, module, "it takes spikes without weights between; put a connection before it"
             )
-        made = self._call(name, cell, signal)
-        if isinstance(outputs, str):
-            return Signal(
-                {"potential": "dense"}.get(outputs, outputs), made, (), cell.graded != 1.0
-            )
-        both = cell.gives == "both"
-        found = {}
-        for place, part in enumerate(("spikes", "potential")):
-            if both:
-                found[part] = self.new.call_function(operator.getitem, (made, place))
-            elif cell.gives == part:
-                found[part] = made
-        parts = tuple(
-            Signal({"potential": "dense"}.get(role, role), found[role], (), cell.graded != 1.0)
-            if role in found
-            else Signal(STATE)
-            for role in outputs
-        )
-        return Signal("several", None, parts)
+        return given(self._call(name, cell, signal), cell, outputs, self.new)
 
     def _layer(
         self,
@@ -333,26 +310,9 @@ class _Conversion:
             raise self._unknown(node)
         return signal.parts[index]
 
-    def _used(self, node: fx.Node, outputs: tuple[str, ...] | str) -> Gives:
-        """Which of a layer's outputs go anywhere but back into neurons as their state."""
-        if isinstance(outputs, str):
-            return "spikes" if outputs == "spikes" else "potential"
-        used = set()
-        for user in node.users:
-            if user.op == "call_function" and user.target is operator.getitem:
-                role = outputs[user.args[1]]  # pyright: ignore
-                if any(not self._is_state(other, user) for other in user.users):
-                    used.add(role)
-            else:
-                used |= set(outputs)
-        if {"spikes", "potential"} <= used:
-            return "both"
-        return "potential" if "potential" in used else "spikes"
-
-    def _is_state(self, user: fx.Node, value: fx.Node) -> bool:
-        if user.op != "call_module" or self.peer.kind_of(self.theirs[str(user.target)]) is not None:
-            return False
-        return value is not user.args[0]
+    def _is_neurons(self, node: fx.Node) -> bool:
+        called = node.op == "call_module"
+        return called and self.peer.kind_of(self.theirs[str(node.target)]) is None
 
     def _keeps_first(self, node: fx.Node) -> bool:
         """Whether a view keeps the samples (and steps) and lays out all units flat."""
