@@ -40,8 +40,9 @@ def jelly_conv(mode: str) -> nn.Module:
         layer.BatchNorm2d(4),
         neuron.LIFNode(2.0, False, surrogate_function=sj.ATan()),
         layer.Flatten(),
-        layer.Linear(4, 5),
+        layer.Linear(4, 10),
         neuron.IFNode(surrogate_function=sj.ATan()),
+        layer.VotingLayer(2),
     )
     functional.set_step_mode(net, mode)
     return wide(net)
@@ -55,7 +56,7 @@ def test_batch_norm_in_training_and_pooled_currents_are_computed_densely(mode, v
     x = torch.rand(8, 3, 2, 6, 6, dtype=F64) if values else spikes(8, 3, 2, 6, 6)
     theirs = run_spikingjelly(net, x)
     ours = ss.interop.from_spikingjelly(twin, dense=True, input="values" if values else "spikes")
-    assert ours.dense == (["0"] if values else []) + ["1", "2", "5"]
+    assert ours.dense == (["0"] if values else []) + ["1", "2", "5", "10"]
     with ss.use_backend("dense"):
         mine = ours(x)
     assert theirs.any()
@@ -73,7 +74,7 @@ def test_batch_norm_in_training_and_pooled_currents_are_computed_densely(mode, v
 
 def test_the_middle_of_a_network_is_swapped():
     """What stays theirs: a first layer of values, and what follows."""
-    net: Any = jelly_conv("m").eval()
+    net: Any = jelly_conv("m").eval()[:-1]  # pyright: ignore[reportIndexIssue]
     x = torch.rand(8, 3, 2, 6, 6, dtype=F64)
     theirs = run_spikingjelly(net, x)
     block = ss.interop.sparse(net[3:])

@@ -184,7 +184,18 @@ SPIKINGJELLY: dict[str, tuple[Callable[[], nn.Module], str]] = {
         lambda: neuron.IFNode(surrogate_function=sj.PoissonPass()),
         "surrogate_function=PoissonPass: a function that is not known here",
     ),
-    "weights": (lambda: layer.WSLinear(4, 4), r"1 \(spikingjelly.WSLinear\): expected one of"),
+    "weights": (
+        lambda: layer.WSLinear(4, 4),
+        r"1 .*WSLinear\): expected .*, or a layer of PyTorch's",
+    ),
+    "votes": (
+        lambda: nn.Sequential(neuron.IFNode(), layer.VotingLayer(2)),
+        r"1.1 \(spikingjelly.VotingLayer\): it has no sparse form for spikes; dense=True",
+    ),
+    "library": (
+        lambda: snn.Leaky(0.9),
+        r"1 \(snn.Leaky\): it is no layer of SpikingJelly's; ss.interop.from_snntorch takes",
+    ),
 }
 
 
@@ -295,5 +306,7 @@ def test_arguments_are_refused_by_name():
     with pytest.raises(ValueError, match=r"x: expected \(T, B, ...\).* found \(2, 3\)"):
         ours(torch.rand(2, 3))
     values = ss.interop.from_snntorch(net, input="values")
+    with pytest.raises(ValueError, match="expected layers of snnTorch's, found some converted"):
+        ss.interop.from_snntorch(nn.Sequential(ours))
     with pytest.raises(ValueError, match=r"x: expected a tensor .* of values, found Spikes"):
         values(ss.Spikes.from_dense(torch.ones(1, 2, 3)))

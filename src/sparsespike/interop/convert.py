@@ -322,4 +322,5 @@ class _Conversion:
 
     def _unknown(self, node: fx.Node) -> ValueError:
         what = getattr(node.target, "__name__", str(node.target))
-        return refused(node.name, f"{what} in forward", "it has no meaning for spikes")
+        why = "it has no meaning for spikes; hand over the layers without it"
+        return refused(node.name, f"{what} in forward", why)

@@ -147,6 +147,8 @@ def converted(
     """
     if not isinstance(module, nn.Module):
         raise ValueError(f"module: expected an nn.Module, found {type(module).__name__}")
+    if any(isinstance(each, Converted) for each in module.modules()):
+        raise ValueError(f"module: expected layers of {peer.name}'s, found some converted already")
     if input not in ("spikes", "values"):
         raise ValueError(f'input: expected "spikes" or "values", found {input!r}')
     takes = "dense" if input == "values" else None

@@ -73,7 +73,8 @@ class Norse(Peer):
         """See `Peer.cell`."""
         name, kind = wish.name, type(module).__name__
         if kind not in (*SPIKING, *READOUTS):
-            raise refused(name, module, f"expected one of {', '.join((*SPIKING, *READOUTS))}")
+            known = ", ".join((*SPIKING, *READOUTS))
+            raise refused(name, module, f"expected one of {known}, or a layer of PyTorch's")
         number = _Numbers(module, wish)
         with naming(name, module):
             neuron = _readout(module, number) if kind in READOUTS else _neuron(module, wish, number)

@@ -70,7 +70,8 @@ class SnnTorch(Peer):
         """See `Peer.cell`."""
         name, kind = wish.name, type(module).__name__
         if kind not in OUTPUTS:
-            raise refused(name, module, f"expected one of {', '.join(OUTPUTS)}")
+            known = ", ".join(OUTPUTS)
+            raise refused(name, module, f"expected one of {known}, or a layer of PyTorch's")
         if module.inhibition:
             raise refused(name, module, "inhibition=True: neurons that compete are none of ours")
         if module.state_quant:

@@ -52,6 +52,7 @@ LAYERS = {
     **{kind.__name__: kind for kind in (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Flatten)},
     **{kind.__name__: kind for kind in (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)},
     **{kind.__name__: kind for kind in (nn.BatchNorm1d, nn.BatchNorm2d, nn.GroupNorm, nn.Dropout)},
+    "VotingLayer": nn.AvgPool1d,
 }
 CONTAINERS: dict[str, View] = {"MultiStepContainer": "step", "SeqToANNContainer": "batch"}
 
@@ -116,7 +117,8 @@ class SpikingJelly(Peer):
             with naming(name, module):
                 return Cell(_readout(module), gives="potential", decode=decode)
         if kind not in NEURONS:
-            raise refused(name, module, f"expected one of {', '.join((*NEURONS, *READOUTS))}")
+            known = ", ".join((*NEURONS, *READOUTS))
+            raise refused(name, module, f"expected one of {known}, or a layer of PyTorch's")
         with naming(name, module):
             neuron, inclusive = _neuron(module, wish)
         return Cell(neuron, inclusive=inclusive)

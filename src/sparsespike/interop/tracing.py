@@ -12,6 +12,8 @@ from sparsespike.interop.layers import View
 from sparsespike.interop.peer import Peer
 from sparsespike.interop.refused import refused
 
+PACKAGES = ("snntorch", "spikingjelly", "norse")
+
 
 class Whole(nn.Module):
     """A network that takes one input, whatever else its `forward` may take."""
@@ -74,9 +76,14 @@ def traced(peer: Peer, module: nn.Module) -> Traced:
     """The graph of a network.
 
     Raises:
-        ValueError: if `forward` does what cannot be followed, or hooks would be lost.
+        ValueError: if `forward` does what cannot be followed, hooks would be lost, or a layer is another
+            library's.
     """
     for name, each in module.named_modules():
+        home = type(each).__module__.split(".")[0]
+        if home in PACKAGES and home != peer.package:
+            why = f"it is no layer of {peer.name}'s; ss.interop.from_{home} takes its library's"
+            raise refused(name, each, why)
         hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
         if any(getattr(each, kind) for kind in hooks):
             raise refused(
