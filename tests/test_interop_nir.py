@@ -40,7 +40,7 @@ def drawn(*layers: nn.Module) -> ss.Network:
     net = ss.Network(*layers)
     torch.manual_seed(0)
     for module in net.modules():
-        if isinstance(module, ss.Linear | ss.Conv2d):
+        if isinstance(module, ss.Linear | ss.Conv1d | ss.Conv2d):
             own = any(module is each.recurrent for each in net if isinstance(each, ss.Layer))
             wide = (0.5 if own else 1.5) / module.fan_in**0.5
             nn.init.normal_(module.weight, 0.1, wide)
@@ -52,6 +52,14 @@ def drawn(*layers: nn.Module) -> ss.Network:
 def plain(neuron: ss.Neuron, last: ss.Neuron | None = None) -> ss.Network:
     second = ss.LIF(alpha=0.8, **HARD) if last is None else last
     return drawn(ss.Layer(ss.Linear(6, 8, bias=True), neuron), ss.Layer(ss.Linear(8, 5), second))
+
+
+def late(per: Any, bias: bool = False, **more: Any) -> ss.Network:
+    """A network with delays of 0 to 3 steps."""
+    n = 6 if per == "input" else 5
+    init = more.pop("init", torch.arange(n) % 4.0)
+    delay = ss.Delay(3, per, init=init, **more)
+    return drawn(ss.Layer(ss.Linear(6, 5, bias, delay=delay), ss.LIF(alpha=0.9, **HARD)))
 
 
 EXPORTED: dict[str, Callable[[], ss.Network]] = {
@@ -82,12 +90,23 @@ OURS_ALONE: dict[str, Callable[[], ss.Network]] = {
     "cuba_li": lambda: plain(
         ss.LIF(alpha=0.9, **HARD), ss.CuBaReadout(alpha_mem=0.8, alpha_syn=0.5, gain=0.3, lag=0)
     ),
+    "late_input": lambda: late("input", bias=True),
+    "late_output": lambda: late("output"),
+    "conv1d": lambda: drawn(
+        ss.Layer(ss.Conv1d(2, 3, 3, padding=1), ss.LIF(alpha=0.8, **HARD)),
+        ss.Flatten(),
+        ss.Layer(ss.Linear(18, 5), ss.LIF(alpha=0.8, **HARD)),
+    ),
+    "average": lambda: drawn(
+        ss.AvgPool2d(2), ss.Layer(ss.Linear(8, 5), ss.LIF(alpha=0.8, v_th=0.3, **HARD))
+    ),
     "threshold": lambda: plain(ss.LIF(alpha=0.0, reset="none", v_th=0.7, lag=0)),
 }
 
 
 def input_of(case: str) -> tuple[Tensor, Any]:
-    return (spikes(2, 4, 4), (2, 4, 4)) if case == "conv" else (spikes(6), None)
+    shapes = {"conv": (2, 4, 4), "average": (2, 4, 4), "conv1d": (2, 6)}
+    return spikes(*shapes.get(case, (6,))), shapes.get(case)
 
 
 @pytest.mark.parametrize("scheme", ["euler", "exact"])
@@ -284,6 +303,19 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
         ),
         r"0 \(sparsespike.MaxPool2d\): NIR has no node for it",
     ),
+    "late_synapses": (
+        lambda: ss.interop.to_nir(late("synapse", init="uniform"), dt=DT),
+        r"0 \(sparsespike.Linear\): delays of each synapse",
+    ),
+    "late_parts": (
+        lambda: ss.interop.to_nir(late("input", init=0.5, learn=True), dt=DT),
+        "delays of parts of a step",
+    ),
+    "late_bias": (
+        lambda: ss.interop.to_nir(late("output", bias=True), dt=DT),
+        "delays of outputs: NIR's delay the bias too",
+    ),
+    "spread": (lambda: ss.interop.to_nir(late("output", spread=2.0), dt=DT), "or spread over"),
     "shape": (lambda: ss.interop.to_nir(EXPORTED["conv"](), dt=DT), "input_shape: expected"),
 }
 

@@ -100,12 +100,17 @@ class _Writing:
     ) -> None:
         weight = item.weight.detach().cpu().numpy()
         bias = None if item.bias is None else item.bias.detach().cpu().numpy()
-        if type(item) is Linear and item.delay is None:
-            node = self._linear(weight, bias, gain)
+        if type(item) is Linear:
             if len(shape) > 1:
-                self._add(
-                    "flatten", name, self.nir.Flatten({"input": np.array(shape)}, -len(shape), -1)
-                )
+                flat = self.nir.Flatten({"input": np.array(shape)}, -len(shape), -1)
+                self._add("flatten", name, flat)
+            per = None if item.delay is None else item.delay.per
+            late = None if per is None else self._delay(name, item)
+            if per == "input":
+                self._add("delay", name, late)
+            self._add("fc", name, self._linear(weight, bias, gain))
+            if per == "output":
+                self._add("delay", name, late)
         elif type(item) in (Conv1d, Conv2d):
             if np.ndim(gain):
                 raise refused(
@@ -118,10 +123,25 @@ class _Writing:
             where = shape[1] if type(item) is Conv1d else tuple(shape[1:])
             bias = np.zeros(len(weight), weight.dtype) if bias is None else bias
             scaled, shift = ((each * gain).astype(weight.dtype) for each in (weight, bias))
-            node = kind(where, scaled, *settings, item.groups, shift)
+            self._add("conv", name, kind(where, scaled, *settings, item.groups, shift))
         else:
             raise refused(name, item, "NIR has no node for it")
-        self._add("fc" if isinstance(item, Linear) else "conv", name, node)
+
+    def _delay(self, name: str, item: Any) -> Any:
+        """The delays of a connection, as a node before it, or after it."""
+        delay, why = item.delay, None
+        steps = delay.steps.detach().cpu().numpy().astype(np.float64).clip(0, delay.max_steps)
+        if delay.per == "synapse":
+            why = "delays of each synapse: NIR has those of inputs or outputs"
+        elif delay.spread != 1 or (steps != np.round(steps)).any():
+            why = (
+                "delays of parts of a step, or spread over several: NIR's readers have whole steps"
+            )
+        elif delay.per == "output" and item.bias is not None:
+            why = "delays of outputs: NIR's delay the bias too"
+        if why is not None:
+            raise refused(name, item, why)
+        return self.nir.Delay(steps * self.dt)
 
     def _linear(self, weight: Any, bias: Any, gain: Any) -> Any:
         wide = np.reshape(gain, (-1, 1)) if np.ndim(gain) else gain
