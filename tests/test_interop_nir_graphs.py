@@ -76,6 +76,22 @@ def test_a_network_of_doubles_takes_floats():
     assert torch.equal(net(x.float()), net(x))
 
 
+def test_weights_of_two_dtypes_become_the_wider():
+    given, x = RUN["residual"](), drawn(2)
+    expected = literal(given, x, DT)["output"]
+    given.nodes["c"].weight = given.nodes["c"].weight.astype(np.float32)
+    net = ss.interop.from_nir(given, dt=DT)
+    assert {p.dtype for p in net.parameters()} == {torch.float64}
+    assert expected.any()
+    assert int((run(net, x)[0] != expected).sum()) <= 2  # of rounded weights
+    for name in "ace":
+        given.nodes[name].weight = given.nodes[name].weight.astype(np.float32)
+    net = ss.interop.from_nir(given, dt=DT)
+    assert {p.dtype for p in net.parameters()} == {torch.float32}
+    with ss.use_backend("dense"):
+        assert net(x).any()
+
+
 def test_what_is_no_graph_is_refused():
     with pytest.raises(ValueError, match=r"graph: expected a nir\.NIRGraph, found Linear"):
         ss.interop.from_nir(nir.Linear(np.ones((2, 2))), dt=DT)

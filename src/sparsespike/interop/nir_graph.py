@@ -283,9 +283,9 @@ def bias_of(node: Any) -> Any:
 
 
 def _changed(node: Any, weight: Any, scale: Any = 1.0) -> Any:
-    """The matrix with other weights, and its bias scaled."""
-    made, bias = copy.copy(node), bias_of(node)
-    made.weight = weight
+    """The matrix with other weights, of its dtype if it has fractions, and its bias scaled."""
+    made, bias, dtype = copy.copy(node), bias_of(node), _weight(node).dtype
+    made.weight = weight.astype(dtype) if dtype.kind == "f" else weight
     if bias is not None:
         made.bias = bias * scale
     return made

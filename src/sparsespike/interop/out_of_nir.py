@@ -69,6 +69,9 @@ class _Reading:
         self.shared = {"surrogate": surrogate, "b_th": b_th, "lag": 0}
         self.plain = Plain(graph)
         self.parameters: dict[int, nn.Parameter] = {}
+        held = [array(each.weight) for each in self.plain.nodes.values() if hasattr(each, "weight")]
+        wide = any(each.dtype == np.float64 for each in held)
+        self.dtype = torch.float64 if wide else torch.float32
         self.new, self.made = fx.Graph(), dict[str, nn.Module]()
         self.out: dict[str, Signal] = {}
 
@@ -211,15 +214,13 @@ class _Reading:
         return Delay(int(whole.max()), per=late.per, init=init)
 
     def _parameters(self, weight: Any, bias: Any) -> tuple[nn.Parameter, nn.Parameter | None]:
-        """Weights, the same parameter for the same array, and a bias of their dtype."""
+        """Weights, the same parameter for the same array, and a bias."""
         if id(weight) not in self.parameters:
-            made = torch.as_tensor(array(weight).copy())
-            wide = made.dtype in (torch.float32, torch.float64)
-            self.parameters[id(weight)] = nn.Parameter(made if wide else made.float())
-        found = self.parameters[id(weight)]
-        if bias is None:
-            return found, None
-        return found, nn.Parameter(torch.as_tensor(array(bias).copy()).to(found.dtype))
+            self.parameters[id(weight)] = self._parameter(weight)
+        return self.parameters[id(weight)], None if bias is None else self._parameter(bias)
+
+    def _parameter(self, value: Any) -> nn.Parameter:
+        return nn.Parameter(torch.as_tensor(array(value).copy()).to(self.dtype))
 
     def _cell(self, name: str) -> Cell:
         with naming(name, self._stand_in(name)):
