@@ -11,6 +11,7 @@ from typing import Any, Literal, overload
 import torch
 from torch import Tensor, nn
 
+from sparsespike import ops
 from sparsespike.backends import check_name, use_backend
 from sparsespike.connections.connection import Connection
 from sparsespike.connections.current import Current
@@ -250,13 +251,14 @@ class Network(nn.Sequential):
         left: list[Any] = []
         signal: Any = spikes
         for i, layer in enumerate(self):
-            if stateful and _keeps_state(layer):
-                before = None if state is None else state[i]
-                signal, after = layer(signal, state=before, return_state=True)
-                left.append(after)
-            else:
-                signal = layer(signal)
-                left.append(None)
+            after = None
+            with ops.layer_of_network(i):
+                if stateful and _keeps_state(layer):
+                    before = None if state is None else state[i]
+                    signal, after = layer(signal, state=before, return_state=True)
+                else:
+                    signal = layer(signal)
+            left.append(after)
             if isinstance(signal, Spikes) and not isinstance(layer, Relay):
                 hidden.append(signal)
         if not (return_spikes or return_state):

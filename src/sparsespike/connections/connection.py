@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from sparsespike import descriptions
+from sparsespike import descriptions, ops
 from sparsespike.connections.current import Current
 from sparsespike.connections.delay import Delay
 from sparsespike.descriptions import Delayed, Term
@@ -118,8 +118,10 @@ class Connection(Module):
         if not isinstance(weight, Tensor) or weight.dim() != dims:
             found = tuple(weight.shape) if isinstance(weight, Tensor) else type(weight).__name__
             raise ValueError(f"weight: expected {expected}, found {found}")
+        weight = ops.widened(weight)
         if bias is None:
             return (weight,)
+        bias = ops.widened(bias)
         if bias.shape in ((), (1,)) and bias.layout is torch.strided:
             n_bias = weight.shape[0] if n_bias is None else n_bias
             bias = bias.expand(n_bias)  # shared by all, as PyTorch's layers take it
@@ -155,6 +157,9 @@ def terms_of(
     What scales the spikes multiplies the weight, and no bias.
     """
     weight, *bias = parameter
+    value = ops.widened(spikes.value)
+    if value is not spikes.value:
+        spikes = spikes.to(value.dtype)
     # What is not floating is refused as it is.
     if spikes.scale != 1.0 and weight.is_floating_point():
         spikes, weight = replace(spikes, scale=1.0), weight * spikes.scale

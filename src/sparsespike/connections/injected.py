@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sparsespike import descriptions
+from sparsespike import descriptions, ops
 from sparsespike.connections.current import Current
 from sparsespike.descriptions import Term
 from sparsespike.spikes.lists import Lists
@@ -20,7 +20,7 @@ def injected(dense: Tensor) -> Current:
     B T N, as the dense tensor does.
 
     Args:
-        dense: (B, T, N), float32 or float64.
+        dense: (B, T, N), float32 or float64; under `torch.autocast` of 16 bits as well.
 
     Returns:
         Current (B, T, N).
@@ -35,6 +35,7 @@ def injected(dense: Tensor) -> Current:
             else type(dense).__name__
         )
         raise ValueError(f"dense: expected floats (B, T, N), found {found}")
+    dense = ops.widened(dense)
     n_batch, n_step, n_out = dense.shape
     n_in = n_batch * n_step
     each = torch.arange(n_in + 1, device=dense.device)

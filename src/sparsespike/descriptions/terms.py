@@ -46,7 +46,10 @@ class Term(NamedTuple):
         if spikes.shape[2] != connection.n_in:
             raise ValueError(f"spikes: expected {connection.n_in} units, found {spikes.shape[2]}")
         if dtype is not torch.float32 and dtype is not torch.float64:
-            raise ValueError(f"weight: expected float32 or float64, found {dtype}")
+            raise ValueError(
+                f"weight: expected float32 or float64, found {dtype}; `torch.autocast` around the call "
+                "leaves it as it is"
+            )
         for i, tensor in enumerate(parameter):
             if type(tensor) not in PLAIN or tensor.layout is not torch.strided:
                 found = f"{type(tensor).__name__} of layout {tensor.layout}"
@@ -61,7 +64,8 @@ class Term(NamedTuple):
         n_value = value.numel()
         if n_value and value.dtype is not dtype:
             raise ValueError(
-                f"spikes: expected values in the weights' {dtype}, found {value.dtype}"
+                f"spikes: expected values in the weights' {dtype}, found {value.dtype}; spikes.to({dtype}) "
+                "converts them"
             )
         if spikes.scale != 1.0:
             raise ValueError(

@@ -83,7 +83,8 @@ class _VanRossum(torch.autograd.Function):
         ctx.save_for_backward(felt[n:] / max(1, shape[0]))
         signed = torch.zeros_like(sign)
         signed[order] = sign
-        return (signed[:n] @ felt[:n]) / (2 * max(1, shape[0]))
+        # Not `@`, which autocast computes in 16 bits.
+        return torch.dot(signed[:n], felt[:n]) / (2 * max(1, shape[0]))
 
     @staticmethod
     @once_differentiable

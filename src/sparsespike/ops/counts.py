@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sparsespike import backends
+from sparsespike.ops.ranges import ranged
 from sparsespike.ops.tensors import Shape, spikes_of
 from sparsespike.ops.uncompiled import uncompiled
 from sparsespike.spikes.spikes import Spikes
@@ -31,7 +32,8 @@ class _Count(torch.autograd.Function):
         backend: str, shape: Shape, graded: bool, value: Tensor, *storage: Tensor
     ) -> Tensor:
         spikes = spikes_of(shape, value, *storage, graded=graded)
-        return backends.load(backend).count_forward(spikes)
+        with ranged(lambda: f"count of {shape[2]} units", "forward"):
+            return backends.load(backend).count_forward(spikes)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -54,7 +56,8 @@ class _CountBackward(torch.autograd.Function):
         backend: str, shape: Shape, graded: bool, grad: Tensor, value: Tensor, *storage: Tensor
     ) -> Tensor:
         spikes = spikes_of(shape, value, *storage, graded=graded)
-        return backends.load(backend).count_backward(grad, spikes)
+        with ranged(lambda: f"count of {shape[2]} units", "backward"):
+            return backends.load(backend).count_backward(grad, spikes)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

@@ -19,7 +19,9 @@ from sparsespike import backends
 from sparsespike.backends import held
 from sparsespike.backends.finite import check_finite
 from sparsespike.descriptions import Cell, Connection, Dynamics, Precision, Term
+from sparsespike.ops.autocast import uncast
 from sparsespike.ops.checks import check_cell, check_terms, unit_shape_of
+from sparsespike.ops.ranges import here, layer_name, ranged
 from sparsespike.ops.tensors import Shape, spikes_of, tensors_of
 from sparsespike.spikes.spikes import Spikes
 
@@ -77,6 +79,7 @@ def run(terms: Sequence[Term], cell: Cell) -> Ran:
             _Part(term.spikes.shape, term.spikes.graded, term.connection, len(term.parameter))
             for term in terms
         ),
+        here(),
     )
     if held.inside() and not call.recorded:  # no one asks for a gradient: autograd need not know
         first, state, record, *rest = call.forward(call.terms(flat), call.cell(flat))
@@ -112,7 +115,8 @@ def dense_current(terms: Sequence[Term]) -> Tensor:
     check_terms(terms)
     from sparsespike.backends import dense
 
-    return dense.current(terms)
+    with uncast(terms[0].spikes.device):
+        return dense.current(terms)
 
 
 class _Part(NamedTuple):
@@ -142,6 +146,7 @@ class _Call:
         precision: of products.
         recorded: whether a backward pass may follow.
         parts: one per term.
+        place: which layer of a network it is, while a profiler listens; else "".
     """
 
     backend: str
@@ -150,6 +155,11 @@ class _Call:
     precision: Precision
     recorded: bool
     parts: tuple[_Part, ...]
+    place: str
+
+    def name(self) -> str:
+        """What a profiler shows."""
+        return layer_name(self.place, (part.connection for part in self.parts), self.bare)
 
     def terms(self, flat: Sequence[Tensor]) -> list[Term]:
         """The terms whose tensors these are."""
@@ -193,6 +203,10 @@ class _Call:
 
     def forward(self, terms: list[Term], cell: Cell) -> tuple[Tensor, ...]:
         """The output's tensors, then what the backend keeps for the backward pass."""
+        with uncast(terms[0].spikes.device), ranged(self.name, "forward"):
+            return self._forward(terms, cell)
+
+    def _forward(self, terms: list[Term], cell: Cell) -> tuple[Tensor, ...]:
         if terms[0].spikes.device.type != "cuda":  # there the backend looks, when it waits anyhow
             for term in terms:
                 check_finite(term.parameter)
@@ -215,6 +229,12 @@ class _Call:
 
         Then those of the cell's tensors.
         """
+        with uncast(grad.output.device), ranged(self.name, "backward"):
+            return self._backward(grad, needed, saved)
+
+    def _backward(
+        self, grad: backends.Upstream, needed: Sequence[bool], saved: Sequence[Tensor]
+    ) -> list[Tensor]:
         n_flat = self.n_flat()
         flat, out = saved[:n_flat], saved[n_flat:]
         terms, cell = self.terms(flat), self.cell(flat)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from sparsespike import backends
+from sparsespike.ops.ranges import pool_name, ranged
 from sparsespike.spikes.lists import Lists
 from sparsespike.spikes.spikes import Spikes
 from sparsespike.spikes.windows import Windows
@@ -27,6 +28,11 @@ def max_pool(spikes: Spikes, windows: Windows) -> Spikes:
         Spikes of the windows' unit shape, stored as `spikes`.
     """
     spikes.check()
+    with ranged(lambda: pool_name("MaxPool2d", spikes.unit_shape, windows.unit_shape), "forward"):
+        return _max_pool(spikes, windows)
+
+
+def _max_pool(spikes: Spikes, windows: Windows) -> Spikes:
     backend = backends.backend_for(spikes)
     if backend in ("cpu", "auto"):
         from sparsespike.backends import cpu
@@ -60,6 +66,12 @@ def sum_pool(spikes: Spikes, windows: Windows, scale: float) -> Spikes:
         Graded spikes of the windows' unit shape, stored as `spikes`.
     """
     spikes.check()
+    kind = "SumPool2d" if scale == 1.0 else "AvgPool2d"
+    with ranged(lambda: pool_name(kind, spikes.unit_shape, windows.unit_shape), "forward"):
+        return _sum_pool(spikes, windows, scale)
+
+
+def _sum_pool(spikes: Spikes, windows: Windows, scale: float) -> Spikes:
     backend = backends.backend_for(spikes)
     if backend in ("cpu", "auto"):
         from sparsespike.backends import cpu
