@@ -53,6 +53,8 @@ class Term(NamedTuple):
         for i, tensor in enumerate(parameter):
             if type(tensor) not in PLAIN or tensor.layout is not torch.strided:
                 found = f"{type(tensor).__name__} of layout {tensor.layout}"
+                if type(tensor).__name__ == "DTensor":
+                    found = "a sharded one; the module given to fully_shard, when called, makes it whole"
                 raise ValueError(f"{_named(self, i)}: expected a plain dense tensor, found {found}")
             if i and (tensor.dtype is not dtype or tensor.device != device):
                 found = f"{tensor.dtype} on {tensor.device}"

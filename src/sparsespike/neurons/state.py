@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import register_pytree_node
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,3 +43,18 @@ class States(tuple["State | States | None", ...]):
     def to(self, device: torch.device | str) -> States:
         """The same states on another device; differentiable."""
         return States(None if each is None else each.to(device) for each in self)
+
+
+# As `Spikes`: what wraps modules looks for tensors in what they give.
+register_pytree_node(
+    State,
+    lambda state: ([state.value], None),
+    lambda leaves, _: State(*leaves),
+    serialized_type_name="sparsespike.State",
+)
+register_pytree_node(
+    States,
+    lambda states: (list(states), None),
+    lambda leaves, _: States(leaves),
+    serialized_type_name="sparsespike.States",
+)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from torch import distributed
+
 from sparsespike.descriptions import Cell, Term
 
 
@@ -83,3 +85,25 @@ def check_cell(cell: Cell, terms: Sequence[Term]) -> None:
         if cell.state.dtype is not weight.dtype or cell.state.device != weight.device:
             found = f"{cell.state.dtype} on {cell.state.device}"
             raise ValueError(f"state: expected {weight.dtype} on {weight.device}, found {found}")
+
+
+def check_memory(terms: Sequence[Term], cell: Cell, when: str) -> None:
+    """Sees that parameters have memory: where they are sharded, it is given back between calls.
+
+    Raises:
+        RuntimeError: if one has none.
+    """
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return
+    for tensor in [
+        *(each for term in terms for each in term.parameter),
+        *cell.number,
+        *cell.weight,
+    ]:
+        if tensor.numel() and not tensor.untyped_storage().nbytes():
+            raise RuntimeError(
+                f"a parameter was sharded, and is not whole in the {when} pass: shard an ss.Layer or what "
+                "is around it, no part of one, and call that; torch before 2.13 does not make it whole for "
+                "a layer that gives Spikes: there use DistributedDataParallel, or one fully_shard of the "
+                "whole network with reshard_after_forward=False"
+            )

@@ -20,7 +20,7 @@ from sparsespike.backends import held
 from sparsespike.backends.finite import check_finite
 from sparsespike.descriptions import Cell, Connection, Dynamics, Precision, Term
 from sparsespike.ops.autocast import uncast
-from sparsespike.ops.checks import check_cell, check_terms, unit_shape_of
+from sparsespike.ops.checks import check_cell, check_memory, check_terms, unit_shape_of
 from sparsespike.ops.ranges import here, layer_name, ranged
 from sparsespike.ops.tensors import Shape, spikes_of, tensors_of
 from sparsespike.spikes.spikes import Spikes
@@ -207,6 +207,7 @@ class _Call:
             return self._forward(terms, cell)
 
     def _forward(self, terms: list[Term], cell: Cell) -> tuple[Tensor, ...]:
+        check_memory(terms, cell, "forward")
         if terms[0].spikes.device.type != "cuda":  # there the backend looks, when it waits anyhow
             for term in terms:
                 check_finite(term.parameter)
@@ -238,6 +239,7 @@ class _Call:
         n_flat = self.n_flat()
         flat, out = saved[:n_flat], saved[n_flat:]
         terms, cell = self.terms(flat), self.cell(flat)
+        check_memory(terms, cell, "backward")
         backend = backends.load(self.backend)
         if self.spiking:
             value, _, _, potential, *storage = out[:FIRED]

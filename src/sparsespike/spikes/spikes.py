@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils._pytree import register_pytree_node
 from torch.utils.data._utils.collate import default_collate_fn_map
 
 from sparsespike.spikes import building
@@ -343,6 +344,13 @@ def _collate(batch: list[Spikes], *, collate_fn_map: object = None) -> Spikes:
 
 
 default_collate_fn_map[Spikes] = _collate
+# DistributedDataParallel and fully_shard look for tensors with a gradient in what a module gives.
+register_pytree_node(
+    Spikes,
+    lambda spikes: ([spikes.value], spikes),
+    lambda leaves, spikes: replace(spikes, value=next(iter(leaves))),
+    serialized_type_name="sparsespike.Spikes",
+)
 
 
 def _alone(part: Tensor) -> Tensor:

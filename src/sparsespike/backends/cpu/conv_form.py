@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sparsespike.backends.cpu.borrowed import borrowed
 from sparsespike.backends.cpu.conv import Axis, ConvWeight
 from sparsespike.backends.cpu.linear_form import summed
 from sparsespike.backends.cpu.simd import aligned, lanes_of
@@ -44,7 +45,7 @@ class ConvForm:
         bias = None
         if len(parameter) > 1:
             bias = aligned((self.layout.size(self.dtype),), self.dtype)
-            bias[: self.layout.channels] = parameter[1].detach().numpy()
+            bias[: self.layout.channels] = borrowed(parameter[1])
         return self._form(fan_out.numpy(), bias)
 
     def room(self, *, biased: bool) -> ConvWeight:

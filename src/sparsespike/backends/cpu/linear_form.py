@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sparsespike.backends.cpu.borrowed import borrowed
 from sparsespike.backends.cpu.linear import LinearWeight, TiledWeight
 from sparsespike.backends.cpu.simd import FOUR, aligned, lanes_of, padded
 from sparsespike.backends.cpu.sites import Layout, places
@@ -44,7 +45,7 @@ class LinearForm:
         return once(self, weight, lambda: self._fan_outs(weight))
 
     def _fan_outs(self, weight: Tensor) -> Tensor:
-        array = weight.detach().contiguous().numpy()
+        array = borrowed(weight.contiguous())
         if self.layout is not None:
             array = self._placed(array)
         fan_out = aligned((self.connection.n_in, self.n), self.dtype, None)
@@ -57,7 +58,7 @@ class LinearForm:
         if len(parameter) == 1:
             return LinearWeight(weight, None)
         bias = aligned((self.n,), self.dtype)
-        given = parameter[1].detach().numpy()
+        given = borrowed(parameter[1])
         if self.layout is None:
             bias[: len(given)] = given
         else:
@@ -66,7 +67,7 @@ class LinearForm:
 
     def tiled(self, weight: Tensor) -> TiledWeight:
         """The connection that leads from each unit back to its inputs."""
-        array = weight.detach().contiguous().numpy()
+        array = borrowed(weight.contiguous())
         n_out, n_in = array.shape
         whole = aligned((n_out, padded(n_in, array.dtype)), array.dtype, None)
         n, width, flat = whole.shape[1], lanes_of(array.dtype), whole.reshape(-1)

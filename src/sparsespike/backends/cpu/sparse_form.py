@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sparsespike.backends.cpu.borrowed import borrowed
 from sparsespike.backends.cpu.linear_form import summed
 from sparsespike.backends.cpu.simd import aligned
 from sparsespike.backends.cpu.sites import Layout, places
@@ -49,14 +50,14 @@ class SparseForm:
 
     def fan_outs(self, weight: Tensor) -> Tensor:
         """(n_synapses,): the weights by input."""
-        return torch.from_numpy(weight.detach().numpy()[order_of(self.connection).given])
+        return torch.from_numpy(borrowed(weight)[order_of(self.connection).given])
 
     def kernel(self, fan_out: Tensor, parameter: Sequence[Tensor]) -> SparseWeight:
         """The connection, from what `fan_outs` made of its weight."""
         bias = None
         if len(parameter) > 1:
             bias = aligned((self.layout.n_places(self.dtype),), self.dtype)
-            bias[self._place()] = parameter[1].detach().numpy()
+            bias[self._place()] = borrowed(parameter[1])
         return self._form(fan_out.numpy(), bias)
 
     def room(self, *, biased: bool) -> SparseWeight:

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sparsespike.backends.cpu.borrowed import borrowed
 from sparsespike.backends.cpu.form import numpy_dtype
 from sparsespike.backends.cpu.simd import aligned
 from sparsespike.descriptions import Cell, Dynamics, Entries
@@ -173,9 +174,7 @@ def _numbers(entries: Entries, like: Tensor) -> dict[str, Numbers]:
     kind = numpy_dtype(like).type
     return {
         name: [
-            each.detach().to(like.device, like.dtype).numpy()
-            if isinstance(each, Tensor)
-            else kind(each)
+            borrowed(each.to(like.device, like.dtype)) if isinstance(each, Tensor) else kind(each)
             for each in row or ()
         ]
         for name, row in entries.items()
