@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import subprocess
 import sys
@@ -13,23 +14,43 @@ import pytest
 EXAMPLES = Path(__file__).parents[1] / "examples"
 NEEDS = {
     "plain_loop": ("torchmetrics", "tensorboard"),
+    "ddp_loop": ("tensorboard",),
     "with_lightning": ("torchmetrics", "tensorboard", "lightning"),
+}
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+RUNS = {  # what is before the example's name, and what is after it
+    "plain_loop": ([], []),
+    "ddp_loop": (TORCHRUN, []),
+    "with_lightning": ([], []),
+    "with_lightning, two processes": ([], ["--processes", "2"]),
 }
 
 
 def test_every_example_is_run_here():
     assert {path.stem for path in EXAMPLES.glob("*.py")} == set(NEEDS)
+    assert {run.partition(",")[0] for run in RUNS} == set(NEEDS)
 
 
-@pytest.mark.parametrize("name", NEEDS)
+@pytest.mark.parametrize("run", RUNS)
 @pytest.mark.timeout(600)  # of kernels that no other test has compiled yet
-def test_the_example_learns_in_one_epoch_and_leaves_curves_and_weights(name, tmp_path):
+def test_the_example_learns_in_one_epoch_and_leaves_curves_and_weights(run, tmp_path):
+    name, (before, after) = run.partition(",")[0], RUNS[run]
     missing = [each for each in NEEDS[name] if importlib.util.find_spec(each) is None]
     if missing:
         pytest.skip(f"{', '.join(missing)}: installed by `make setup`, extra `examples`")
     done = subprocess.run(
-        [sys.executable, EXAMPLES / f"{name}.py", "--epochs", "1", "--out", "here"],
+        [
+            sys.executable,
+            *before,
+            EXAMPLES / f"{name}.py",
+            "--epochs",
+            "1",
+            "--out",
+            "here",
+            *after,
+        ],
         cwd=tmp_path,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=500,
