@@ -103,7 +103,7 @@ def check_memory(terms: Sequence[Term], cell: Cell, when: str) -> None:
         if tensor.numel() and not tensor.untyped_storage().nbytes():
             raise RuntimeError(
                 f"a parameter was sharded, and is not whole in the {when} pass: shard an ss.Layer or what "
-                "is around it, no part of one, and call that; torch before 2.13 does not make it whole for "
+                "is around it, no part of one, and call that; torch before 2.13 may not make it whole for "
                 "a layer that gives Spikes: there use DistributedDataParallel, or one fully_shard of the "
                 "whole network with reshard_after_forward=False"
             )
