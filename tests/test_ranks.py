@@ -222,3 +222,17 @@ def test_a_rank_that_is_missing_is_named_and_a_restart_ends_with_the_same_bits(t
     assert state["best_accuracy"] == state_of_whole["best_accuracy"]
     assert len(last) == 12
     assert all(torch.equal(last[key], whole[key]) for key in whole)
+
+
+def test_another_number_of_ranks_may_go_on_and_is_told(tmp_path):
+    first = dataclasses.replace(RECIPE, epochs=1)
+    on_ranks(trained, first, tmp_path)
+    assert checkpoint.read_json(tmp_path / "run.json")["ranks"] == 2
+    listener = Listener()
+    result = train(dataclasses.replace(RECIPE, epochs=2), tmp_path, resume=True, progress=listener)
+    told = "this run began with 2 ranks and goes on with 1: sums may differ in the last bit"
+    assert told in listener.text
+    assert result["epochs"] == 2
+    train(dataclasses.replace(RECIPE, epochs=2), tmp_path / "alone", progress=Listener())
+    before = RECIPE.network((1, 28, 28), 10).state_dict()
+    assert_same(weights(tmp_path), weights(tmp_path / "alone"), before, 1e-6)
