@@ -18,13 +18,17 @@ SHORT = (torch.bfloat16, torch.float16)
 
 def uncast(device: torch.device) -> AbstractContextManager[Any]:
     """A context in which PyTorch's own operations compute in the dtype of what they are given."""
-    if not torch.is_autocast_enabled(device.type):
-        return _as_it_is
-    return torch.autocast(device.type, enabled=False)
+    return torch.autocast(device.type, enabled=False) if _is_on(device) else _as_it_is
 
 
 def widened(tensor: Tensor) -> Tensor:
     """The tensor, in float32 where autocast is on and it has 16 bits; differentiable."""
-    if tensor.dtype in SHORT and torch.is_autocast_enabled(tensor.device.type):
+    if tensor.dtype in SHORT and _is_on(tensor.device):
         return tensor.float()
     return tensor
+
+
+def _is_on(device: torch.device) -> bool:
+    # Some devices, "meta" for one, have none: a layer refuses them itself.
+    kind = device.type
+    return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)

@@ -91,15 +91,15 @@ class Scope:
 
 
 _FULL = (
-    Material("F-MNIST", "fashion-mnist", "fashion-mnist", False, 100, 3.0, 47.0, 5, 2, 10),
+    Material("F-MNIST", "fashion-mnist", "fashion-mnist", False, 100, 3.0, 47.0, 5, 3, 10),
     Material("N-MNIST", "nmnist", "nmnist", False, 100, 40.0, 600.0, 5, 0, 0),
     Material("SHD", "shd", "shd", False, 100, 10.0, 120.0, 5, 1, 50),
 )
 # At hand in place of another: smaller, so that an epoch is fewer steps.
 _STAND_IN = {
     "fashion-mnist": ("fashion-mnist-sample", 200, 0.5, 8.0, 5, 2, 20),
-    "nmnist": ("nmnist-small", 1000, 0.2, 4.5, 5, 1, 300),
-    "shd": ("fsdd-spikes", 100, 0.6, 18.0, 5, 2, 20),
+    "nmnist": ("nmnist-small", 1000, 0.2, 4.5, 5, 3, 300),
+    "shd": ("fsdd-spikes", 100, 0.6, 18.0, 5, 3, 20),
 }
 # Epochs with and without a band of the quick reproduction.
 _QUICK = {

@@ -165,7 +165,7 @@ def _train(
     recipe, ranks = run.recipe, run.ranks
     events = _told_events(loader, progress) if ranks.first else {}
     loader.watch.told = True
-    gpus = [torch.cuda.current_device()] if recipe.backend == "gpu" else []
+    gpus = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     quiet = warnings.catch_warnings(action="ignore", category=SilenceWarning)  # `epochs` tells it
     with (
         use_backend(recipe.backend),
