@@ -37,8 +37,11 @@ NETS: dict[str, Callable[[], ss.Network]] = {
         ss.Layer(ss.Linear(16, 5), readout()),
     ),
     "sparse": lambda: two(ss.SparseLinear.random(36, 20, fan_in=12)),
-    "recurrent": lambda: two(ss.Linear(36, 20), learn=("tau_mem",), recurrent=ss.Linear(20, 20)),
-    "delays": lambda: two(ss.Linear(36, 20, delay=ss.Delay(6, learn=True))),
+    "recurrent": lambda: two(
+        ss.Linear(36, 20, delay=ss.Delay(6, learn=True)),
+        learn=("tau_mem",),
+        recurrent=ss.Linear(20, 20),
+    ),
 }
 
 

@@ -96,6 +96,7 @@ def test_the_docstring_explains_every_field():
         ("epochs", 2.0, "epochs: expected an integer, found 2.0"),
         ("epochs", True, "epochs: expected an integer, found True"),
         ("epochs", 0, "epochs: expected an integer >= 1, found 0"),
+        ("accumulate", 257, "accumulate: expected at most batch_size = 256 parts, found 257"),
         ("steps", 1, "steps: expected an integer >= 2, found 1"),
         ("hidden", 200, "hidden: expected a list of integers, found 200"),
         ("hidden", [], r"hidden: expected one or more integers >= 1, found \(\)"),

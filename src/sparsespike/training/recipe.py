@@ -90,8 +90,8 @@ class Recipe:
             of one step, uniform, within 1 / sqrt(n_in) of 0, or neuron, as wide as suits the neuron.
         init_gain: width of the normal initial weights, > 0.
         batch_size: samples per step, >= 1, of all processes together.
-        accumulate: parts that a step's samples are computed in, one after the other, in less memory, >= 1;
-            the gradients add up to the same.
+        accumulate: parts that a step's samples are computed in, one after the other, in less memory, 1 to
+            batch_size; the gradients add up to the same.
         epochs: passes over the training samples, >= 1.
         lr: learning rate of Adam, > 0.
         lr_numbers: learning rate of the neurons' numbers and of delays, as a share of their size at the
@@ -166,6 +166,10 @@ class Recipe:
             raise ValueError(
                 f"layers: expected none beside hidden = {list(self.hidden)}, found {list(self.layers)}; "
                 "hidden = [] gives way to them"
+            )
+        if self.accumulate > self.batch_size:
+            raise ValueError(
+                f"accumulate: expected at most batch_size = {self.batch_size} parts, found {self.accumulate}"
             )
         for text in self.layers:
             found = call("layers", text, LAYERS)
