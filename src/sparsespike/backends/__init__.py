@@ -85,12 +85,14 @@ class Fired(NamedTuple):
         kept: what the backward pass is to find again, tensors of the backend's own making.
         state: of the last step (`Cell.state`), or None where it was not wanted.
         record: (B, T, m), the potential of the neurons in `Cell.record`, or None.
+        lazy: the state as the kernels have it (`Cell.lazy`), or None.
     """
 
     spikes: Spikes
     kept: list[Tensor]
     state: Tensor | None = None
     record: Tensor | None = None
+    lazy: Tensor | None = None
 
 
 class Read(NamedTuple):
@@ -113,11 +115,13 @@ class Upstream(NamedTuple):
         output: ε at the active entries, (n_active,), or ∂L/∂y of a readout, (B, T, N).
         state: ∂L/∂state, of the state that was given; None for zeros.
         record: (B, T, m), ∂L/∂V of the neurons in `Cell.record`; None for zeros.
+        reaches_state: whether the gradient of the state that the layer began with is wanted.
     """
 
     output: Tensor
     state: Tensor | None = None
     record: Tensor | None = None
+    reaches_state: bool = False
 
 
 class Gradients(NamedTuple):
@@ -127,7 +131,7 @@ class Gradients(NamedTuple):
         terms: one per term.
         number: of the neurons' learned numbers, each (N,): one per neuron, also where all share one.
         weight: of the recurrent connection's tensors.
-        state: of the state that the layer began with; None where there was none.
+        state: of the state that the layer began with; None where there was none, or nobody asked.
     """
 
     terms: list[Gradient]

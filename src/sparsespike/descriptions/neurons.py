@@ -115,6 +115,7 @@ class Dynamics:
         shape: of the surrogate, None for one that kernels do not know.
         slope: g at V - v_th.
         trusted: whether its neurons are known not to mix: those of this library.
+        plain: the same neuron's numbers where it is a `LIF` that has no more; else None.
     """
 
     name: str
@@ -127,6 +128,7 @@ class Dynamics:
     shape: Shape | None
     slope: Callable[[Tensor], Tensor]
     trusted: bool
+    plain: LIF | None = None
 
     def entries(self, number: Sequence[Tensor], n: int) -> Entries:
         """The entries of n neurons' form from the learned numbers, each (N,) or 0-d; differentiable."""
@@ -185,6 +187,7 @@ class Cell(NamedTuple):
             steps, by taps of even number and by those of odd number.
         returns_state: whether the same is wanted of the last step.
         record: (m,) int64, the neurons whose potential is wanted at every step; None for none.
+        lazy: (B, n), `state` as the kernels left it that computed it; of use to them alone (`State.lazy`).
     """
 
     neuron: Neuron
@@ -194,6 +197,7 @@ class Cell(NamedTuple):
     state: Tensor | None = None
     returns_state: bool = False
     record: Tensor | None = None
+    lazy: Tensor | None = None
 
     @property
     def plain(self) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Self, get_args
 
@@ -206,9 +206,10 @@ class LIF(Neuron):
         """See `Neuron.describe`; the short way is for what the paper has."""
         if overrides(self, LIF):
             return super().describe(whole)
-        if whole or not self._is_plain():
+        if not self._is_plain():
             return super().describe(whole)
-        return self._numbers_now()
+        plain = self._numbers_now()
+        return replace(self.formed(()), plain=plain) if whole else plain
 
     def _has(self, name: str) -> bool:
         """Whether this number was given, and does not follow from others."""

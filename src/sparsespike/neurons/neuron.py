@@ -223,11 +223,13 @@ class Neuron(Numbered):
             None if state is None else state.value,
             return_state,
             units,
+            None if state is None else state.lazy,
         )
-        out, last, seen = ops.run(current.terms, cell)
+        out, last, seen, lazy = ops.run(current.terms, cell)
         if isinstance(out, Spikes) and not len(out.value) and out.value.requires_grad:
             warn_of_silence(out.shape)
-        more = [*([] if last is None else [State(last)]), *([] if seen is None else [seen])]
+        after = None if last is None else State(last, lazy)
+        more = [each for each in (after, seen) if each is not None]
         return (out, *more) if more else out
 
 

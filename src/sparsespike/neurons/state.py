@@ -20,9 +20,12 @@ class State:
             them; with lag 0 it has, and the spikes follow. Where a connection has delays, 2 m rows more of
             what is on its way: the currents of the next m steps, as taps of even number bring them, then
             as those of odd number do; both add up. m is max_steps + ceil(spread) of the longest.
+        lazy: (B, n), the same as CPU kernels left it, so that they go on with no rounding in between; None
+            where they keep nothing else. It counts for samples whose `value` is what they gave.
     """
 
     value: Tensor
+    lazy: Tensor | None = None
 
     def detach(self) -> State:
         """The same state, without history."""
@@ -30,7 +33,8 @@ class State:
 
     def to(self, device: torch.device | str) -> State:
         """The same state on another device; differentiable."""
-        return replace(self, value=self.value.to(device))
+        lazy = None if self.lazy is None else self.lazy.to(device)
+        return replace(self, value=self.value.to(device), lazy=lazy)
 
 
 class States(tuple["State | States | None", ...]):
@@ -48,7 +52,7 @@ class States(tuple["State | States | None", ...]):
 # As `Spikes`: what wraps modules looks for tensors in what they give.
 register_pytree_node(
     State,
-    lambda state: ([state.value], None),
+    lambda state: ([state.value, *([] if state.lazy is None else [state.lazy])], None),
     lambda leaves, _: State(*leaves),
     serialized_type_name="sparsespike.State",
 )

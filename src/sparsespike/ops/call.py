@@ -18,7 +18,7 @@ from sparsespike.ops.ranges import layer_name, ranged
 from sparsespike.ops.tensors import Shape, spikes_of
 
 STORED = 5  # tensors of a term before its parameters: value and storage
-FIRED = 8  # tensors of a spiking layer's output: value, state, record, potential and storage
+FIRED = 9  # tensors of a spiking layer's output: value, state, record, lazy, potential and storage
 READ = 3  # of a readout's: potential, state, and no record
 FLOWING = 3  # of these the first are differentiable
 
@@ -46,7 +46,7 @@ class Call:
     Attributes:
         backend: its name.
         bare: the cell without its tensors.
-        n_own: how many of its tensors there are: numbers, weights, and whether there is a state.
+        n_own: how many of its tensors there are: numbers, weights, a state or none, and `Cell.lazy` or none.
         precision: of products.
         recorded: whether a backward pass may follow.
         parts: one per term.
@@ -55,7 +55,7 @@ class Call:
 
     backend: str
     bare: Cell
-    n_own: tuple[int, int, bool]
+    n_own: tuple[int, int, bool, bool]
     precision: Precision
     recorded: bool
     parts: tuple[Part, ...]
@@ -77,12 +77,13 @@ class Call:
 
     def cell(self, flat: Sequence[Tensor]) -> Cell:
         """The cell whose tensors follow those of the terms."""
-        n_number, n_weight, known = self.n_own
-        own = flat[self.n_terms() :]
+        n_number, n_weight, known, lazy = self.n_own
+        own = flat[self.n_terms() : self.n_flat()]
         return self.bare._replace(
             number=tuple(own[:n_number]),
             weight=tuple(own[n_number : n_number + n_weight]),
             state=own[n_number + n_weight] if known else None,
+            lazy=own[-1] if lazy else None,
         )
 
     @property
@@ -124,8 +125,8 @@ class Call:
         ran = backend.spiking_forward(terms, cell, self.precision, self.recorded)
         fired, potential = ran.spikes, ran.spikes.potential
         assert potential is not None
-        state, record = (_or_nothing(each, potential) for each in (ran.state, ran.record))
-        return fired.value, state, record, potential, *fired.storage, *ran.kept
+        more = (_or_nothing(each, potential) for each in (ran.state, ran.record, ran.lazy))
+        return fired.value, *more, potential, *fired.storage, *ran.kept
 
     def backward(
         self, grad: backends.Upstream, needed: Sequence[bool], saved: Sequence[Tensor]
@@ -146,7 +147,7 @@ class Call:
         check_memory(terms, cell, "backward")
         backend = backends.load(self.backend)
         if self.spiking:
-            value, _, _, potential, *storage = out[:FIRED]
+            value, _, _, _, potential, *storage = out[:FIRED]
             shape = *terms[0].spikes.shape[:2], terms[0].connection.n_out
             fired = spikes_of(shape, value, *storage, potential=potential)
             found = backend.spiking_backward(
@@ -159,7 +160,8 @@ class Call:
         for number, each in zip(cell.number, found.number, strict=True):
             gradients.append((each if number.dim() else each.sum()).to(number.dtype))
         gradients += found.weight
-        return gradients if found.state is None else [*gradients, found.state]
+        nothing = grad.output.new_empty(0)  # of a state whose gradient nobody asked for
+        return [*gradients, _or_nothing(found.state, nothing)] if self.n_own[2] else gradients
 
 
 def _or_nothing(state: Tensor | None, like: Tensor) -> Tensor:

@@ -85,6 +85,10 @@ def check_cell(cell: Cell, terms: Sequence[Term]) -> None:
         if cell.state.dtype is not weight.dtype or cell.state.device != weight.device:
             found = f"{cell.state.dtype} on {cell.state.device}"
             raise ValueError(f"state: expected {weight.dtype} on {weight.device}, found {found}")
+        lazy = cell.lazy
+        if lazy is not None and (lazy.dtype, lazy.device) != (weight.dtype, weight.device):
+            found = f"{lazy.dtype} on {lazy.device}"
+            raise ValueError(f"state: expected {weight.dtype} on {weight.device}, found {found}")
 
 
 def check_memory(terms: Sequence[Term], cell: Cell, when: str) -> None:

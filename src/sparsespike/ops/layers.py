@@ -33,11 +33,13 @@ class Ran(NamedTuple):
         output: Spikes (B, T, N) (eq. 1-4, 7), or the potential (B, T, N).
         state: (B, n_kept, N) of the last step, where it was wanted.
         record: (B, T, m), the potential of some neurons, where it was wanted.
+        lazy: (B, n), the state as the kernels have it, where they have it otherwise (`Cell.lazy`).
     """
 
     output: Spikes | Tensor
     state: Tensor | None
     record: Tensor | None
+    lazy: Tensor | None = None
 
 
 def run(terms: Sequence[Term], cell: Cell) -> Ran:
@@ -62,12 +64,11 @@ def run(terms: Sequence[Term], cell: Cell) -> Ran:
         for tensor in (*tensors_of(term.spikes, term.parameter[0]), *term.parameter)
     ]
     flat += [*cell.number, *cell.weight]
-    if cell.state is not None:
-        flat.append(cell.state)
+    flat += [each for each in (cell.state, cell.lazy) if each is not None]
     call = Call(
         backend,
-        cell._replace(number=(), weight=(), state=None),
-        (len(cell.number), len(cell.weight), cell.state is not None),
+        cell._replace(number=(), weight=(), state=None, lazy=None),
+        (len(cell.number), len(cell.weight), cell.state is not None, cell.lazy is not None),
         backends.precision_for(backend, spikes.device),
         torch.is_grad_enabled() and any(tensor.requires_grad for tensor in flat),
         tuple(
@@ -85,10 +86,10 @@ def run(terms: Sequence[Term], cell: Cell) -> Ran:
     if not cell.neuron.spiking:
         return Ran(first, state, record)
     shape = *spikes.shape[:2], terms[0].connection.n_out
-    potential, *storage = rest[: FIRED - FLOWING]
+    lazy, potential, *storage = rest[: FIRED - FLOWING]
     units = unit_shape_of(terms)
     fired = spikes_of(shape, first, *storage, potential=potential, unit_shape=units)
-    return Ran(fired, state, record)
+    return Ran(fired, state, record, lazy if lazy.numel() else None)
 
 
 def _constant(cell: Cell) -> Cell:
@@ -156,7 +157,7 @@ class _Layer(torch.autograd.Function):
             own = at + STORED
             places += [at, *range(own, own + part.n_parameter)]
             at = own + part.n_parameter
-        places += range(at, len(needs))
+        places += range(at, at + sum(call.n_own[:3]))
         needed = tuple(needs[place] for place in places)
         gradients = _LayerBackward.apply(
             call, needed, grad.contiguous(), *extra, *ctx.saved_tensors
@@ -193,7 +194,7 @@ class _LayerBackward(torch.autograd.Function):
         for part in call.parts:
             by_term.append(needed[at])
             at += 1 + part.n_parameter
-        above = backends.Upstream(grad, grad_state, grad_record)
+        above = backends.Upstream(grad, grad_state, grad_record, call.n_own[2] and needed[-1])
         return tuple(call.backward(above, by_term, saved))
 
     @staticmethod

@@ -20,6 +20,7 @@ from sparsespike.backends.cpu import (
     drive,
     form,
     grouped,
+    lazy,
     plan,
     readout,
     surrogate,
@@ -54,10 +55,11 @@ def spiking_forward(
 ) -> Fired:
     """One spiking layer; see `Backend`. The active set is listed in any case: the scan finds both at once."""
     terms = move_events(terms, cell, arrived).terms
-    if isinstance(cell.neuron, Dynamics):
+    lif = lazy.lif_of(terms, cell)
+    if lif is None:
         return spiking_layer.spiking_forward(terms, cell, recorded)
     dtype, n_out = form.numpy_dtype(terms[0].parameter[0]), terms[0].connection.n_out
-    constants = form.lif(plain_neuron(cell, LIF, "cpu"), dtype)
+    constants = form.lif(lif, dtype)
     n_batch, steps, _ = terms[0].spikes.shape
     n_row = n_batch * steps
     out_offset, active_offset = np.empty(n_row + 1, np.int64), np.empty(n_row + 1, np.int64)
@@ -65,9 +67,11 @@ def spiking_forward(
     driven = any(len(term.parameter) > 1 for term in terms) or bool(constants.floor < 0)
     layout = form.layout_of(terms)
     inflows, kept = form.inflows(terms, form.forms_of(terms, layout, dtype))
+    neurons = lazy.Places(layout, n_out, dtype)
+    given, ends = neurons.given(cell), neurons.ends(cell, n_batch)
 
     def run(first: int, last: int) -> tuple[NDArray, ...]:
-        state = aligned((form.n_places(layout, n_out, dtype),), dtype, -np.inf)
+        state = aligned((neurons.n,), dtype, -np.inf)
         return drive.forward(
             inflows,
             constants,
@@ -78,6 +82,8 @@ def spiking_forward(
             driven,
             state,
             _sites(layout, dtype, driven),
+            given,
+            ends,
             out_offset,
             active_offset,
         )
@@ -86,7 +92,9 @@ def spiking_forward(
     lists, potential, value = form.joined(
         run_all(run, parts), parts, steps, out_offset, active_offset
     )
-    return Fired(Spikes((n_batch, steps, n_out), lists, value, potential), kept)
+    spikes = Spikes((n_batch, steps, n_out), lists, value, potential)
+    state, as_left = neurons.left(cell, ends)
+    return Fired(spikes, kept, state, lazy=as_left)
 
 
 def spiking_backward(
@@ -101,15 +109,18 @@ def spiking_backward(
     """Sparse gradient of one spiking layer; see `Backend`. Each term has a walk, and forms, of its own."""
     given = move_events(terms, cell, arrived, needed)
     terms = given.terms
-    if isinstance(cell.neuron, Dynamics):
+    lif = lazy.lif_of(terms, cell)
+    if lif is None:
         found = spiking_layer.spiking_backward(grad, terms, kept, fired, cell, needed)
         return given.back(found)
-    lif, layout = plain_neuron(cell, LIF, "cpu"), form.layout_of(terms)
+    dtype, n_out = form.numpy_dtype(terms[0].parameter[0]), fired.shape[2]
+    neurons = lazy.Places(form.layout_of(terms), n_out, dtype)
+    seam = neurons.seam(grad, fired.shape[0])
     by_term = [
-        _spiking_gradient(grad.output, term, rows, fired, lif, layout, need_input)
+        _spiking_gradient(grad.output, term, rows, fired, lif, neurons, need_input, seam)
         for term, rows, need_input in zip(terms, kept, needed, strict=True)
     ]
-    return given.back(Gradients(by_term))
+    return given.back(Gradients(by_term, state=neurons.earlier(grad, seam)))
 
 
 def _spiking_gradient(
@@ -118,14 +129,14 @@ def _spiking_gradient(
     rows: Tensor,
     fired: Spikes,
     lif: LIF,
-    layout: Layout | None,
+    neurons: lazy.Places,
     need_input: bool,
+    seam: lazy.Seam | None,
 ) -> Gradient:
     spikes, _, parameter = term
-    _, steps, n_out = fired.shape
+    steps, layout, dtype = fired.shape[1], neurons.layout, neurons.dtype
     potential = fired.potential
     assert potential is not None
-    dtype = form.numpy_dtype(parameter[0])
     neuron = form.lif(lif, dtype)
     lists = form.WalkLists(spikes, need_input)
     gathered = lists.gathered.numpy()
@@ -134,7 +145,7 @@ def _spiking_gradient(
     # The other forms are those of `Linear` whose neurons lie side by side.
     linear = synapses if isinstance(synapses, LinearForm) and synapses.layout is None else None
     summed, spread = plan.AT_ONCE, False
-    if linear is not None:
+    if linear is not None and seam is None:  # the other forms know of no state
         summed, spread = plan.forms(spikes, fired, parameter, neuron, wanted)
     traced = linear is not None and summed == plan.TRACED
     connection = None
@@ -180,7 +191,7 @@ def _spiking_gradient(
                 steps,
                 first,
                 last,
-                aligned((form.n_places(layout, n_out, dtype),), dtype),
+                aligned((neurons.n,), dtype),
                 own_place,
                 own[1],
                 active_place,
@@ -189,6 +200,8 @@ def _spiking_gradient(
                 slope,
                 coefficient,
                 gathered,
+                None if seam is None else seam.after,
+                None if seam is None else seam.before,
             )
         if transposed is not None:
             n = transposed.tiled.shape[1]

@@ -42,6 +42,8 @@ def backward(
     slope,
     coefficient,
     gathered,
+    after,
+    before,
 ):
     """Walks samples first:last backwards (eq. 9-12): δ[t] = c[t+1] + α δ[t+1].
 
@@ -69,9 +71,12 @@ def backward(
         slope: (n_active,) g there, where the reset is differentiated, else None.
         coefficient: (n_active,) ε g there; completed to c where the reset is differentiated.
         gathered: (n_active_in,), written: ε at the active inputs.
+        after: (B, n), the gradient of the state after the last step; (0, n) for none.
+        before: (B, n), written: the gradient of the state at the start; (0, n) where nobody asked. With None
+            for both, the same holds, and nothing is compiled for them.
     """
-    at = Backward(last * steps - 1, neuron.alpha / neuron.alpha, False)
-    while at.above >= first * steps:
+    at = Backward(last - 1, steps, neuron.alpha / neuron.alpha, False)
+    while at.sample >= first:
         at = _walk_back(
             connection,
             gradient,
@@ -82,7 +87,7 @@ def backward(
             in_unit,
             in_offset,
             steps,
-            first * steps,
+            first,
             delta,
             own_unit,
             own_offset,
@@ -92,6 +97,8 @@ def backward(
             slope,
             coefficient,
             gathered,
+            after,
+            before,
             at,
         )
         if kept is not None:
@@ -102,12 +109,14 @@ class Backward(NamedTuple):
     """Where a backward walk stands.
 
     Attributes:
-        above: sample * T + step, the next row of the layer's own entries to take; at the end, one before.
+        sample: which sample is next.
+        step: which of its steps; T: what comes after the last.
         scale: δ = scale * delta.
         live: whether δ can be other than zero yet.
     """
 
-    above: int
+    sample: int
+    step: int
     scale: np.floating
     live: bool
 
@@ -123,7 +132,7 @@ def _walk_back(
     in_unit,
     in_offset,
     steps,
-    end,
+    first,
     delta,
     own_unit,
     own_offset,
@@ -133,49 +142,69 @@ def _walk_back(
     slope,
     coefficient,
     gathered,
+    after,
+    before,
     at,
 ):
-    """Walks back from `at` past row `end`, or to where no more rows can be kept."""
-    above, scale, live = at
+    """Walks back from `at` past the sample `first`, or to where no more rows can be kept."""
+    sample, step, scale, live = at
     one = neuron.alpha / neuron.alpha
-    step = above % steps
-    while above >= end:
-        if step == steps - 1:  # a new sample
+    n = delta.shape[0]
+    row = sample * steps + step  # of the layer's own entries
+    while sample >= first:
+        if step == steps:  # a new sample
             if connection is not None:
-                for k in range(in_offset[above - step], in_offset[above + 1]):
+                for k in range(in_offset[row - steps], in_offset[row]):
                     gathered[k] = 0
             delta[:] = 0
             scale = one
             live = False
-        if step == 0:  # the input of the last step, the next row down, reaches nothing
-            above -= 1
-            step = steps - 1
+            if after is None or len(after) == 0:  # the input of the last step reaches nothing
+                row -= 1
+                step -= 1
+                continue
+            for j in range(n):
+                delta[j] = after[sample, j]
+            live = True
+        if step == 0 and (before is None or len(before) == 0):
+            sample -= 1
+            step = steps
             continue
-        start, stop = active_offset[above], active_offset[above + 1]
-        live = live or start < stop
+        if after is None or step < steps:
+            start, stop = active_offset[row], active_offset[row + 1]
+            live = live or start < stop
+            if live:
+                if kept is not None and full(kept, offset[row] - offset[row - 1]):
+                    break
+                inject(
+                    neuron, delta, scale, active_unit, start, stop, potential, slope, coefficient
+                )
+                cut(neuron, delta, own_unit, own_offset, row)
+                scale *= neuron.alpha
+                if scale < SMALLEST_SCALE:
+                    fold(delta, scale)
+                    scale = one
+                factor = one / scale
+                for k in range(start, stop):
+                    add_alone(delta, active_unit[k], coefficient[k] * factor)
+        if before is not None and step == 0:
+            for j in range(n):
+                before[sample, j] = delta[j] * scale
+            sample -= 1
+            step = steps
+            continue
         if live:
-            if kept is not None and full(kept, offset[above] - offset[above - 1]):
-                break
-            inject(neuron, delta, scale, active_unit, start, stop, potential, slope, coefficient)
-            cut(neuron, delta, own_unit, own_offset, above)
-            scale *= neuron.alpha
-            if scale < SMALLEST_SCALE:
-                fold(delta, scale)
-                scale = one
-            factor = one / scale
-            for k in range(start, stop):
-                add_alone(delta, active_unit[k], coefficient[k] * factor)
-            start, stop = offset[above - 1], offset[above]
+            start, stop = offset[row - 1], offset[row]
             if kept is not None:
                 keep(kept, delta, scale, start, stop)
             elif gradient is not None:
                 accumulate(gradient, delta, unit, None, start, stop, scale)
             if connection is not None:
-                start, stop = in_offset[above - 1], in_offset[above]
+                start, stop = in_offset[row - 1], in_offset[row]
                 gather(connection, delta, in_unit, start, stop, scale, gathered)
-        above -= 1
+        row -= 1
         step -= 1
-    return Backward(above, scale, live)
+    return Backward(sample, step, scale, live)
 
 
 @compiled

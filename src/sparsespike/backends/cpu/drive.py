@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from sparsespike.backends.cpu.sites import rest
+from sparsespike.backends.cpu.sites import rest, touch_all
 from sparsespike.backends.cpu.verbs import arrive, bring_in, fire
 from sparsespike.compiling.compiled import compiled
 
@@ -39,6 +39,8 @@ def forward(
     driven,
     state,
     sites,
+    given,
+    ends,
     out_offset,
     active_offset,
 ):
@@ -54,6 +56,9 @@ def forward(
         driven: whether a step without events can bring a neuron into the band (a bias does).
         state: (n,), the neurons at their places, padded to whole blocks, -inf; its dtype is the layer's.
         sites: where the neurons lie (`sites.py`), or None: side by side.
+        given: (B, n + 1), what each sample starts from, `state` and then its scale; (0, n + 1): at rest.
+        ends: (B, n + 1), written: the same after the last step; (0, n + 1) where nobody asked. With None for
+            both, no state comes or goes, and what would be there for it is not compiled.
         out_offset: (B*T + 1,) written for rows first*T + 1 ... last*T, counted from 0 in this range.
         active_offset: (B*T + 1,) the same for the active entries.
 
@@ -65,18 +70,19 @@ def forward(
     active_unit = np.empty(capacity, np.uint32)
     potential = np.empty(capacity, state.dtype)
     value = np.empty(capacity, state.dtype)
-    start = Position(first * steps, 0, 0, neuron.alpha / neuron.alpha, driven)
-    at = start
+    at = Position(first, 0, 0, 0, neuron.alpha / neuron.alpha, driven)
     while True:
         at = _walk(
             terms,
             neuron,
             steps,
-            last * steps,
+            last,
             n_out,
             driven,
             state,
             sites,
+            given,
+            ends,
             at,
             out_unit,
             out_offset,
@@ -85,7 +91,7 @@ def forward(
             potential,
             value,
         )
-        if at.row == last * steps:
+        if at.sample == last:
             break
         if at.n_spikes + n_out > len(out_unit):
             out_unit = _grown(out_unit, at.n_spikes)
@@ -101,14 +107,16 @@ class Position(NamedTuple):
     """Where a forward walk stands.
 
     Attributes:
-        row: sample * T + step, the next row of input to take.
+        sample: which sample is next.
+        step: which of its steps; T: what comes after the last.
         n_spikes: spikes listed so far.
         n_active: active entries listed so far.
         scale: V = scale * state.
         near: whether a neuron is in the band or above.
     """
 
-    row: int
+    sample: int
+    step: int
     n_spikes: int
     n_active: int
     scale: np.floating
@@ -120,11 +128,13 @@ def _walk(
     terms,
     neuron,
     steps,
-    end,
+    last,
     n_out,
     driven,
     state,
     sites,
+    given,
+    ends,
     at,
     out_unit,
     out_offset,
@@ -133,47 +143,65 @@ def _walk(
     potential,
     value,
 ):
-    """Walks from `at` to row `end`, or to where the lists may be too short for another step."""
-    row, n_spikes, n_active, scale, near = at
+    """Walks from `at` to the sample `last`, or to where the lists may be too short for another step."""
+    sample, step, n_spikes, n_active, scale, near = at
     one = neuron.alpha / neuron.alpha
-    step = row % steps
-    while row < end:
-        if step == steps:
+    n = state.shape[0]
+    row = sample * steps + step
+    while sample < last:
+        if step == steps and (
+            ends is None or len(ends) == 0
+        ):  # the input of the last step reaches nothing
+            sample += 1
             step = 0
-        if step == 0:  # a new sample: at rest, nothing fires
+            continue
+        if n_spikes + n_out > len(out_unit) or n_active + n_out > len(active_unit):
+            break
+        if step == 0 and (given is None or len(given) == 0):  # at rest, nothing fires
             rest(state, n_out, sites)
             scale = one
             near = driven
-            out_offset[row + 1], active_offset[row + 1] = n_spikes, n_active
-        if n_spikes + n_out > len(out_unit) or n_active + n_out > len(active_unit):
-            break
+        else:
+            if given is not None and step == 0:
+                for j in range(n):
+                    state[j] = given[sample, j]
+                scale = given[sample, n]
+                touch_all(sites)
+                looks = True
+            else:
+                scale *= neuron.alpha
+                if scale < SMALLEST_SCALE:
+                    fold(state, scale)
+                    scale = one
+                looks = near or arrive(terms, row - 1)
+                if looks:
+                    bring_in(terms, state, row - 1, one / scale, sites)
+            if looks and (ends is None or step < steps):
+                n_spikes, n_active, near = fire(
+                    neuron,
+                    state,
+                    scale,
+                    one / scale,
+                    out_unit,
+                    n_spikes,
+                    active_unit,
+                    potential,
+                    value,
+                    n_active,
+                    sites,
+                )
+                near = near or driven
+        if ends is not None and step == steps:
+            for j in range(n):
+                ends[sample, j] = state[j]
+            ends[sample, n] = scale
+            sample += 1
+            step = 0
+            continue
         row += 1
         step += 1
-        if step == steps:  # the input of the last step reaches nothing
-            continue
-        scale *= neuron.alpha
-        if scale < SMALLEST_SCALE:
-            fold(state, scale)
-            scale = one
-        if near or arrive(terms, row - 1):
-            factor = one / scale
-            bring_in(terms, state, row - 1, factor, sites)
-            n_spikes, n_active, near = fire(
-                neuron,
-                state,
-                scale,
-                factor,
-                out_unit,
-                n_spikes,
-                active_unit,
-                potential,
-                value,
-                n_active,
-                sites,
-            )
-            near = near or driven
-        out_offset[row + 1], active_offset[row + 1] = n_spikes, n_active
-    return Position(row, n_spikes, n_active, scale, near)
+        out_offset[row], active_offset[row] = n_spikes, n_active
+    return Position(sample, step, n_spikes, n_active, scale, near)
 
 
 @compiled

@@ -82,6 +82,8 @@ def spiking_forward(
                     True,
                     state,
                     None,
+                    None,
+                    None,
                     out_offset,
                     active_offset,
                 )
@@ -150,6 +152,8 @@ def spiking_backward(
                     slope,
                     coefficient,
                     nothing[0],
+                    None,
+                    None,
                 )
 
             run_all(run, chunk.parts())
