@@ -16,6 +16,7 @@ from torch.nn import functional
 import sparsespike as ss
 from checks import relative_error
 from sparsespike import data
+from sparsespike.backends.cpu.linear_form import LinearForm
 from sparsespike.training import checkpoint
 from sparsespike.training.evaluate import evaluate, load_run
 from sparsespike.training.loss import Pool, chunks, outcome, read
@@ -165,6 +166,16 @@ def test_chunks_hand_on_the_state():
         whole, _ = net(spikes, return_state=True)
     assert [part.shape[1] for part in parts] == [7, 7, 7, 7, 7, 5]
     assert torch.equal(torch.cat(parts, 1), whole)
+
+
+def test_weights_are_turned_over_once_in_each_pass(monkeypatch):
+    turned = []
+    fan_outs = LinearForm._fan_outs
+    monkeypatch.setattr(LinearForm, "_fan_outs", lambda *a: turned.append(a) or fan_outs(*a))
+    recipe = dataclasses.replace(RICH, recurrent=False)
+    net = recipe.network(784, 10)
+    outcome(net, *batch(), recipe).backward()
+    assert len(turned) == 2 * len(net)  # two passes of three chunks, as if each were one
 
 
 def test_chunks_are_counted_in_whole_steps():

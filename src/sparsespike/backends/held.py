@@ -1,9 +1,9 @@
-"""`Held`: what kernels make of weights, kept from call to call where nobody learns.
+"""`Held`: what kernels make of weights, kept from call to call while no weight changes.
 
 A forward pass turns weights over and looks whether they are finite, which costs with all of them, where one
-step of a stream costs with a few events. Inside a `Held` both are done once for every tensor and version of
-it, and what a neuron is described by once for every state of the neuron. Outside of any, nothing is kept:
-`weight.data.mul_(2)` changes a weight and not its version.
+step of a stream, or a chunk, costs with a few events. Inside a `Held` both are done once for every parameter
+and version of it, and what a neuron is described by once for every state of the neuron. Outside of any,
+nothing is kept: `weight.data.mul_(2)` changes a weight and not its version.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from collections.abc import Callable, Hashable
 from contextvars import ContextVar, Token
 from typing import Any, TypeVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
 Made = TypeVar("Made")
 
-MOST = 1000  # things kept, after which all are dropped: a weight that is computed is another at every call
+MOST = 1000  # things kept, after which all are dropped
 
 _held: ContextVar[Held | None] = ContextVar("sparsespike_held", default=None)
 
@@ -55,10 +55,10 @@ def inside() -> bool:
 
 
 def once(key: Hashable, tensor: Tensor, make: Callable[[], Made]) -> Made:
-    """What `make` gives for a tensor: found again inside a `Held`, made anew elsewhere."""
+    """What `make` gives for a tensor: found again for a parameter inside a `Held`, made anew elsewhere."""
     held = _held.get()
-    # A tensor of inference mode has no version to tell whether it is still the same.
-    if held is None or tensor.is_inference():
+    # A weight that is computed is another tensor at every call; one of inference mode has no version.
+    if held is None or not isinstance(tensor, nn.Parameter) or tensor.is_inference():
         return make()
     whole = key, tensor.data_ptr(), tensor.shape, tensor.stride()
     return held.made(whole, tensor, tensor._version, make)

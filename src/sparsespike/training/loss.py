@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sparsespike import losses, ops
+from sparsespike.backends.held import Held
 from sparsespike.losses.regulariser import LOWER, of_counts
 from sparsespike.spikes.spikes import Spikes
 from sparsespike.training.ranks import held_back
@@ -113,11 +114,13 @@ def read(
 def chunks(net: nn.Module, spikes: Spikes, chunk: int) -> Iterator[tuple[Tensor, list[Spikes]]]:
     """Readout and spikes of every chunk of time, the state handed on without its history."""
     state: Any = None
+    held = Held()
     for start in range(0, spikes.shape[1], chunk):
         end = start + chunk
         with held_back(net, end < spikes.shape[1]):  # the last chunk's gradients go with all others
             part = spikes[:, start:end]
-            potential, hidden, state = net(part, True, state=state, return_state=True)
+            with held:
+                potential, hidden, state = net(part, True, state=state, return_state=True)
             state = state.detach()
             yield potential, hidden
 
