@@ -165,6 +165,25 @@ def test_a_state_that_was_changed_counts_as_it_is_now():
     torch.testing.assert_close(last.value, wanted.value)
 
 
+@pytest.mark.parametrize(
+    "change", [torch.zeros_like, lambda t: t.clamp(min=0.0), lambda t: t * 0.5, lambda t: t[[1, 0]]]
+)
+def test_a_state_that_was_mapped_as_a_tree(change):
+    layer, spikes = layer_of("linear", torch.float64)
+    layer.neuron = GENERAL_LIF.changed(
+        v_th=-0.1, v_reset=-0.4
+    )  # rest is above: what pads must not fire
+    with torch.no_grad():
+        _, state = layer(spikes[:, :200], return_state=True)
+        mapped = pytree.tree_map(change, state)
+        assert not torch.equal(mapped.value, state.value)
+        expected = layer(spikes[:, 200:], state=State(mapped.value))
+        out = layer(spikes[:, 200:], state=mapped)
+    assert expected.n_spikes > 0
+    assert torch.equal(out.to_dense(), expected.to_dense())
+    torch.testing.assert_close(out.potential, expected.potential)
+
+
 def test_what_goes_along_with_a_state():
     layer, spikes = layer_of("linear", torch.float64)
     _, state = layer(spikes, return_state=True)

@@ -149,10 +149,8 @@ def _walk(
     n = state.shape[0]
     row = sample * steps + step
     while sample < last:
-        if step == steps and (
-            ends is None or len(ends) == 0
-        ):  # the input of the last step reaches nothing
-            sample += 1
+        if step == steps and (ends is None or len(ends) == 0):
+            sample += 1  # the input of the last step reaches nothing
             step = 0
             continue
         if n_spikes + n_out > len(out_unit) or n_active + n_out > len(active_unit):

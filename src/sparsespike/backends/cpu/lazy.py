@@ -89,8 +89,13 @@ class Places:
         found[:, -1] = 1
         lazy = None if cell.lazy is None else cell.lazy.numpy()
         if lazy is not None and lazy.shape == found.shape:
-            same = (self._potential(lazy) == potential).all(1)  # else someone has changed it since
-            found[same] = lazy[same]
+            scale = lazy[:, -1]
+            same = (self._potential(lazy) == potential).all(1) & (scale > 0) & (scale <= 1)
+            sample = np.flatnonzero(
+                same
+            )  # others someone has changed since; what pads is ours anyway
+            found[sample[:, None], self.place] = lazy[sample[:, None], self.place]
+            found[sample, -1] = scale[sample]
         return found
 
     def ends(self, cell: Cell, n_batch: int) -> NDArray | None:
