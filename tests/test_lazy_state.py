@@ -81,9 +81,8 @@ def test_linear(reset, detach):
     neuron = EXACT_LIF.changed(reset=reset, detach_reset=detach, v_reset=-0.5)
     case = Case("stateful", 4, 10, (12, 21), neuron=neuron, bias=True)
     out, _, found = compare(case, (3, 4))
-    assert (
-        0 < out[:, 0].sum() < out[:, 0].numel()
-    )  # the first step looks at the state that was given
+    # The first step looks at the state that was given.
+    assert 0 < out[:, 0].sum() < out[:, 0].numel()
     assert_alive(found)
 
 
