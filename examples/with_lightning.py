@@ -45,10 +45,12 @@ class Classifier(lightning.LightningModule):
         spikes, label = batch
         total = torch.nn.functional.cross_entropy(self(spikes), label, reduction="sum")
         # Lightning cannot count the samples of a batch of spikes: tell it. A share may have none.
-        mean, log = total.detach() / max(1, len(label)), {"on_step": False, "on_epoch": True}
-        self.log("loss/train", mean, batch_size=len(label), sync_dist=True, **log)
+        mean, n = total.detach() / max(1, len(label)), len(label)
+        self.log("loss/train", mean, batch_size=n, sync_dist=True, on_step=False, on_epoch=True)
+        loader = self.trainer.train_dataloader
+        assert loader is not None
         # Lightning takes the mean over processes of gradients that are to be added: hence their number.
-        return total * self.trainer.world_size / self.trainer.train_dataloader.n_samples(number)
+        return total * self.trainer.world_size / loader.n_samples(number)
 
     def validation_step(self, batch: tuple[ss.Spikes, Tensor]) -> None:
         """Counts what is right of held-out training samples."""

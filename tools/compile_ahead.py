@@ -88,7 +88,7 @@ def compiling(target: GPUTarget) -> Iterator[dict[str, Any]]:
     launch = JITFunction.run
 
     def compiled(self: Any, *args: Any, grid: Any, warmup: bool, **options: Any) -> None:
-        kernel = launch(self, *args, grid=grid, warmup=True, **options)
+        kernel: Any = launch(self, *args, grid=grid, warmup=True, **options)
         found[kernel.hash] = (self.__name__, kernel)
 
     with (
@@ -190,11 +190,11 @@ def run_forms(read: list[ss.Neuron], term: Term, plain: Term, fired: ss.Spikes) 
         with mock.patch.object(plan, "TRANSIENT", 1):
             if not told.number:
                 gpu.spiking_forward([plain], told, "full", False)
-            _, kept, state, record = gpu.spiking_forward([plain], told, "full", True)
-        if state is not None:
-            told = told._replace(state=state)
-        above = Upstream(fired.value, state, record)
-        gpu.spiking_backward(above, [plain], kept, fired, told, "full", [True])
+            ran = gpu.spiking_forward([plain], told, "full", True)
+        if ran.state is not None:
+            told = told._replace(state=ran.state)
+        above = Upstream(fired.value, ran.state, ran.record)
+        gpu.spiking_backward(above, [plain], ran.kept, fired, told, "full", [True])
         yield
 
 
@@ -212,9 +212,9 @@ def run_recurrent(spikes: ss.Spikes, dtype: torch.dtype) -> Iterator[None]:
         told = Cell(neuron.describe(True), learned(neuron), Linear(n_out, n_out), weight)
         told = told._replace(returns_state=ends)
         with mock.patch.object(plan, "TRANSIENT", 1):
-            _, kept, state, _ = gpu.spiking_forward([term], told, "full", True)
-        above = Upstream(value, state)
-        gpu.spiking_backward(above, [term], kept, fired, told, "full", [True])
+            ran = gpu.spiking_forward([term], told, "full", True)
+        above = Upstream(value, ran.state)
+        gpu.spiking_backward(above, [term], ran.kept, fired, told, "full", [True])
         yield
 
 
@@ -305,7 +305,7 @@ def worst(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def main() -> int:
     """Compiles for one target and prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--target", choices=sorted(TARGETS), default="sm_90")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parsed = parser.parse_args()

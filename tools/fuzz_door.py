@@ -55,8 +55,7 @@ class Guarded:
             raise OSError(ctypes.get_errno(), "mprotect")
         self.held.append((start, pages * PAGE))
         at = start + (pages - 1) * PAGE - n_byte
-        memory = (ctypes.c_byte * n_byte).from_address(at)
-        array = np.frombuffer(memory, np.uint8)
+        array = np.ctypeslib.as_array((ctypes.c_uint8 * n_byte).from_address(at))
         copied = torch.from_numpy(array).view(tensor.dtype).view(tensor.shape)
         return copied.copy_(tensor)
 

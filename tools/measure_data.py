@@ -25,6 +25,7 @@ import torch
 from sparsespike import data, losses
 from sparsespike.bench.report import append_lines, environment
 from sparsespike.data import EventDataset, EventLoader, store
+from sparsespike.data.binning import checked_grid
 from sparsespike.data.library import ENTRIES
 from sparsespike.training import recipe as recipes
 
@@ -75,6 +76,7 @@ def main() -> None:
 def conversion(name: str, root: Path, work: Path) -> dict[str, Any]:
     """Reads and writes the training recordings, several times over, as one set."""
     entry = ENTRIES[name]
+    assert entry.write is not None
     found = next(p for f in (root, root / name) if (p := entry.find(entry.source, "train", f)))
     seconds, n_bytes, n_events = [], 0, 0
     for i in range(COPIES[name]):
@@ -157,7 +159,7 @@ def loading(name: str, recipe_name: str, root: Path) -> list[dict[str, Any]]:
         loader = EventLoader(
             whole, recipe.batch_size, True, 0, recipe.steps, recipe.dt, augment=augment
         )
-        order, grid = loader.order(0), data.binning.checked_grid(recipe.steps, recipe.dt)
+        order, grid = loader.order(0), checked_grid(recipe.steps, recipe.dt)
         index = order[: recipe.batch_size]
         if way == "binned anew":
             load_ms = timed(lambda: whole.binned(np.asarray(index), grid), 20)  # noqa: B023

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -26,7 +27,8 @@ def main() -> None:
     given = parser.parse_args()
     plt.rcParams.update({"font.size": 8.5, "axes.spines.top": False, "axes.spines.right": False})
     figure = plt.figure(figsize=(11.5, 7), layout="constrained")
-    panels = figure.subfigures(2, 2, wspace=0.04, hspace=0.05, height_ratios=(0.72, 1)).ravel()
+    rows: Any = figure.subfigures(2, 2, wspace=0.04, hspace=0.05, height_ratios=(0.72, 1))
+    panels = rows.ravel()
     image = idx.read_images(Path(data.__file__).parent / "sample" / IMAGES)[IMAGE]
     draw_latency(panels[0], image)
     draw_rate(panels[1], image)

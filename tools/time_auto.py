@@ -14,6 +14,7 @@ import json
 import math
 import statistics
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 
 import torch
@@ -60,14 +61,11 @@ def timed(sizes: tuple[int, ...], batch: int, share: float, repeats: int) -> dic
     for turn in range(repeats + 1):
         # Every second turn goes backwards, lest one form always finds the caches that "dense" left.
         for form in FORMS[:: 1 if turn % 2 else -1]:
-            # Twice, the second counts: the form before left the caches to itself.
-            for _ in range(2):
-                if form == "auto":
-                    last = once(layer, spikes)
-                else:
-                    with auto.use_forms(form, form):
-                        last = once(layer, spikes)
-            taken[form].append(last)
+            forced = nullcontext() if form == "auto" else auto.use_forms(form, form)
+            with forced:
+                # Twice, the second counts: the form before left the caches to itself.
+                once(layer, spikes)
+                taken[form].append(once(layer, spikes))
     found: dict[str, object] = {"activity": layer(spikes).activity()}
     for i, (direction, choice) in enumerate(zip(("forward", "backward"), seen, strict=True)):
         least = {form: min(run[i] for run in runs[1:]) * 1e3 for form, runs in taken.items()}

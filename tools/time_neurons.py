@@ -112,7 +112,7 @@ def cases() -> dict[str, tuple[ss.Layer, Callable[[ss.Layer, Tensor], Tensor] | 
     """Layers by name, and the dense loop of each."""
     torch.manual_seed(0)
     tau = torch.empty(N).uniform_(8e-3, 12e-3)
-    adapt = {"tau_adapt": 60e-3, "a": 0.01, "b": 0.1}
+    adapt: Any = {"tau_adapt": 60e-3, "a": 0.01, "b": 0.1}
 
     def layer(neuron: ss.Neuron, **settings: Any) -> ss.Layer:
         delay = settings.pop("delay", None)
