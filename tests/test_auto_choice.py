@@ -139,8 +139,19 @@ def test_info_says_which_costs_are_in_force(no_file, capsys):
 # ---- the costs -----------------------------------------------------------------------------------
 
 
-def test_default_costs_prefer_events_where_little_happens_and_products_where_much_does():
-    known = costs.in_force().costs
+SHIPPED = "x86_64 emeraldrapids", "x86_64 znver4"
+
+
+def test_costs_that_ship_are_of_the_processor_or_of_the_default():
+    assert [costs.shipped(cpu).source for cpu in SHIPPED] == [f"default, {cpu}" for cpu in SHIPPED]
+    assert costs.shipped("riscv64 abacus") == costs.shipped(costs.DEFAULT)
+    assert costs.in_force() == costs.shipped(costs.origin()["cpu"])
+    assert costs.shipped(SHIPPED[0]).costs != costs.shipped(SHIPPED[1]).costs
+
+
+@pytest.mark.parametrize("cpu", SHIPPED)
+def test_default_costs_prefer_events_where_little_happens_and_products_where_much_does(cpu):
+    known = costs.shipped(cpu).costs
     for sizes in ((200, 200), (1000, 1000)):
         connection = ss.Linear(*sizes)
         for share, sparse_wins in ((0.001, True), (0.01, True), (1.0, False)):
@@ -149,8 +160,9 @@ def test_default_costs_prefer_events_where_little_happens_and_products_where_muc
             assert (estimate.sparse < estimate.dense) == sparse_wins, (sizes, share, estimate)
 
 
-def test_costs_of_a_measured_layer_are_its_own_and_others_lie_between():
-    known = costs.in_force().costs
+@pytest.mark.parametrize("cpu", SHIPPED)
+def test_costs_of_a_measured_layer_are_its_own_and_others_lie_between(cpu):
+    known = costs.shipped(cpu).costs
     for layers in (known.linear, known.conv):
         for layer in layers:
             found = costs.interpolated(layers, layer.sizes)

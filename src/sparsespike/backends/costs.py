@@ -3,8 +3,9 @@
 A few layers were measured: what an event costs them per block of weights that it reaches, and what the
 dense form costs per multiplication. Between these layers the costs are interpolated in the logarithms of
 their sizes.
-`sparsespike bench tune` measures them on this machine; until then those of `costs.json` serve, which it wrote
-on another one: only ratios matter. Threads take shares of either form, so one thread is measured.
+`sparsespike bench tune` measures them on this machine; until then those in `measured/` serve, which it wrote
+on others: those of the same processor, else those of `DEFAULT`, as only ratios matter. Threads take shares
+of either form, so one thread is measured.
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ class Measured:
     input: float
 
 
+DEFAULT = "x86_64 emeraldrapids"  # whose costs serve on processors without any in `measured/`
 NUMBERS = tuple(field.name for field in fields(Measured) if field.name != "sizes")
 
 
@@ -94,7 +96,7 @@ class InForce(NamedTuple):
 
     Attributes:
         costs: the model.
-        source: "default" and its machine, or the file and when it was written.
+        source: "default" and the processor of costs that ship, or the file and when it was written.
     """
 
     costs: Costs
@@ -202,7 +204,7 @@ def interpolated(known: tuple[Measured, ...], sizes: tuple[float, ...]) -> Measu
 
 @lru_cache(maxsize=1)
 def in_force() -> InForce:
-    """The costs that estimates are made with: this machine's if they were measured, else the default."""
+    """The costs that estimates are made with: this machine's if they were measured, else shipped ones."""
     return _read(path())
 
 
@@ -237,9 +239,8 @@ def write(costs: Costs, when: str) -> Path:
 
 
 def _read(target: Path) -> InForce:
-    """The costs in a file; the default's if there is none, or, with a warning, if it does not fit."""
-    shipped = json.loads((files("sparsespike.backends") / "costs.json").read_text("utf-8"))
-    default = InForce(_costs(shipped["costs"]), f"default, {shipped['cpu']}")
+    """The costs in a file; shipped ones if there is none, or, with a warning, if it does not fit."""
+    default = shipped(origin()["cpu"])
     try:
         found = json.loads(target.read_text("utf-8"))
         for name, here in origin().items():
@@ -258,6 +259,15 @@ def _read(target: Path) -> InForce:
             f"{type(error).__name__}: {error}"
         )
         return default
+
+
+def shipped(cpu: str) -> InForce:
+    """The costs that ship for a processor, or `DEFAULT`'s where none do."""
+    folder = files("sparsespike.backends") / "measured"
+    known = folder / f"{cpu.replace(' ', '-')}.json"
+    source = known if known.is_file() else folder / f"{DEFAULT.replace(' ', '-')}.json"
+    found = json.loads(source.read_text("utf-8"))
+    return InForce(_costs(found["costs"]), f"default, {found['cpu']}")
 
 
 def _costs(found: dict[str, Any]) -> Costs:
