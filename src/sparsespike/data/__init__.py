@@ -21,7 +21,14 @@ from sparsespike.data.loader import EventLoader
 from sparsespike.data.recordings import Recordings
 from sparsespike.data.store import About
 from sparsespike.data.tonic import TonicTransform
-from sparsespike.data.transform import CropTime, FoldPolarity, OnePolarity, Pool, Transform
+from sparsespike.data.transform import (
+    CropTime,
+    FoldPolarity,
+    OnePolarity,
+    Pool,
+    Thermometer,
+    Transform,
+)
 
 __all__ = [
     "About",
@@ -38,6 +45,7 @@ __all__ = [
     "Pool",
     "Recordings",
     "Shift",
+    "Thermometer",
     "TimeJitter",
     "TimeShift",
     "TimeStretch",

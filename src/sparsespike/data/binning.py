@@ -78,20 +78,29 @@ class Kept:
     """The last binning of a whole dataset, while it is small enough to keep."""
 
     def __init__(self) -> None:
-        self._binned: tuple[Grid, Rows] | None = None
+        self._binned: tuple[Grid, Rows | None] | None = None
 
     def rows(self, dataset: Binnable, grid: Grid) -> Rows | None:
         """All samples binned, kept until another grid is asked for; None for a large dataset."""
-        n_bytes = dataset.n_bytes
-        if n_bytes + 4 * grid.steps * len(dataset) > BINNED_BYTES:
+        if dataset.n_bytes + 4 * grid.steps * len(dataset) > BINNED_BYTES:
             return None
         binned = self._binned
         if binned is None or binned[0] != grid:
-            # Small: a batch takes the time that its bytes take to come from memory.
-            whole = rows.joined(list(passes(dataset, grid, small=True)))
             # One assignment: another thread sees the old binning or this one, whole.
-            self._binned = binned = grid, whole
+            self._binned = binned = grid, _whole(dataset, grid)
         return binned[1]
+
+
+def _whole(dataset: Binnable, grid: Grid) -> Rows | None:
+    """All samples binned; None if they take too much, as those of a transform that adds events may."""
+    parts, n_bytes = [], 0
+    # Small: a batch takes the time that its bytes take to come from memory.
+    for part in passes(dataset, grid, small=True):
+        n_bytes += part.unit.nbytes + part.offset.nbytes
+        if n_bytes > BINNED_BYTES:
+            return None
+        parts.append(part)
+    return rows.joined(parts)
 
 
 def passes(dataset: Binnable, grid: Grid, small: bool = False) -> Iterator[Rows]:

@@ -109,7 +109,7 @@ class EventDataset(Building, Keeping, Parts, Dataset[tuple[Spikes, int]]):
 
     @property
     def n_bytes(self) -> int:
-        """Bytes of the units of those events, which is what a binning of them takes at most."""
+        """Bytes of the units of those events: what a binning of them takes at most before transforms."""
         return self._recordings.unit.itemsize * self.n_events
 
     @property

@@ -25,22 +25,23 @@ MOST_BITS_WORDS = 2**23  # 64 MiB
 ONE, LAST = np.uint64(1), np.uint64(2**63)
 
 
-def microseconds(dt: float) -> int:
+def microseconds(dt: float, name: str = "dt") -> int:
     """A time step in whole microseconds.
 
     Args:
         dt: seconds, a whole number of microseconds, > 0; one of 32 bits that is nearest to it, too.
+        name: of the argument, for messages.
 
     Raises:
         ValueError: if it is anything else.
     """
-    exact = number("dt", dt, "a number of seconds") * MICROSECONDS
+    exact = number(name, dt, "a number of seconds") * MICROSECONDS
     if not (math.isfinite(exact) and 1 <= round(exact) < 2**62):
-        raise ValueError(f"dt: expected seconds, at least one microsecond, found {dt!r}")
+        raise ValueError(f"{name}: expected seconds, at least one microsecond, found {dt!r}")
     # Binary floats: 0.0007 s is 700.0000000000001 us, and half a last bit more or less in 32 bits.
     single = str(getattr(dt, "dtype", "")).endswith("float32")
     if abs(exact - round(exact)) > (2**-24 if single else 1e-9) * exact:
-        raise ValueError(f"dt: expected a whole number of microseconds, found {dt!r} s")
+        raise ValueError(f"{name}: expected a whole number of microseconds, found {dt!r} s")
     return round(exact)
 
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
 
-from sparsespike.data.encode import MICROSECONDS, nearest_us
-from sparsespike.data.recordings import Recordings, Sensor
+from sparsespike.data.encode import MICROSECONDS, microseconds, nearest_us
+from sparsespike.data.recordings import Recordings, Sensor, checked_sensor
 from sparsespike.spikes.arguments import described, integer, items, number
 
 
@@ -219,6 +220,65 @@ class CropTime(Transform):
         # Beyond the largest time that the type holds, no event is left to move.
         least = min(start, np.iinfo(kept.time.dtype).max)
         return kept._replace(time=kept.time - kept.time.dtype.type(least))
+
+
+@dataclass(frozen=True, init=False)
+class Thermometer(Transform):
+    """When a unit spikes, told by how many of K channels spike: (P, H, W) -> (K P, H, W), (N,) -> (K N,).
+
+    An event at time t becomes one at 0, period, ... (repeats - 1) period in each channel k whose bound is not
+    before t. So a network reads a latency code without telling times apart: of an image, channel k is all
+    that is brighter than some level. Where a unit spikes once, nothing but the exact time is lost.
+
+    The code is that of J. Buckman, A. Roy, C. Raffel, I. Goodfellow, Thermometer Encoding: One Hot Way To
+    Resist Adversarial Examples, ICLR 2018, section 3, of numbers there.
+
+    Args:
+        repeats: spikes of a channel, >= 1.
+        period: seconds between them, in microseconds a whole number >= 1.
+        *bounds: of the K >= 1 channels, seconds >= 0, ascending.
+    """
+
+    repeats: int
+    period: float
+    bounds: tuple[float, ...]
+    random: ClassVar[bool] = False
+
+    def __init__(self, repeats: int, period: float, *bounds: float) -> None:
+        expected = "Thermometer: expected bounds"
+        times = tuple(number("Thermometer", bound, "bounds in seconds") for bound in bounds)
+        if not times:
+            raise ValueError(f"{expected}, one for each channel, found none")
+        ordered = all(low < high for low, high in pairwise(times))
+        if not (ordered and times[0] >= 0 and times[-1] < 2**62 / MICROSECONDS):
+            raise ValueError(f"{expected} >= 0 and ascending, found {times}")
+        object.__setattr__(self, "repeats", integer("Thermometer", repeats, 1, 2**16))
+        microseconds(period, "Thermometer")
+        object.__setattr__(self, "period", period)
+        object.__setattr__(self, "bounds", times)
+
+    def sensor(self, sensor: Sensor) -> Sensor:
+        """See `Transform`."""
+        return checked_sensor((len(self.bounds) * sensor[0], *sensor[1:]))
+
+    def __call__(
+        self, recordings: Recordings, sensor: Sensor, draw: np.random.Generator
+    ) -> Recordings:
+        """See `Transform`."""
+        n_channels, n_units = len(self.bounds), math.prod(sensor)
+        # Channels from `first` on spike, at every repeat.
+        first = np.searchsorted(nearest_us(np.array(self.bounds)), recordings.time)
+        n_each = (n_channels - first) * self.repeats
+        end = np.cumsum(n_each)
+        nth = np.arange(end[-1] if len(end) else 0) - np.repeat(end - n_each, n_each)
+        channel = np.repeat(first, n_each) + nth // self.repeats
+        unit = np.repeat(recordings.unit, n_each) + channel * n_units
+        small = np.uint16 if n_channels * n_units <= 2**16 else np.int32
+        return recordings._replace(
+            unit=unit.astype(small),
+            time=nth % self.repeats * microseconds(self.period),
+            offset=np.concatenate([[0], end])[recordings.offset],
+        )
 
 
 def _camera(transform: Any, sensor: Sensor) -> Sensor:

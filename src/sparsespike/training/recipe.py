@@ -36,7 +36,7 @@ SURROGATES = (
     "Circle",
     "QPseudoSpike",
 )
-SELECTIONS = ("FoldPolarity", "OnePolarity", "Pool", "CropTime")
+SELECTIONS = ("FoldPolarity", "OnePolarity", "Pool", "CropTime", "Thermometer")
 AUGMENTATIONS = (
     "EventDrop",
     "UnitDrop",
@@ -57,7 +57,8 @@ class Recipe:
         dataset: name of the dataset, one of `sparsespike data list`, or a folder with a / in its path that
             holds train.events and test.events.
         transforms: selections of `sparsespike.data` that every sample goes through, in order, with their
-            numbers in parentheses: FoldPolarity, OnePolarity(1), Pool(2), CropTime(0, 0.3).
+            numbers in parentheses: FoldPolarity, OnePolarity(1), Pool(2), CropTime(0, 0.3),
+            Thermometer(5, 1e-3, 7e-3, 0.1).
         augment: what happens to the training samples, drawn anew at every step, in order: EventDrop(0.2),
             UnitDrop(0.1), TimeJitter(1e-3), TimeShift(5e-3), TimeStretch(0.1), UnitJitter(1), Shift(2),
             FlipLR(0.5).
