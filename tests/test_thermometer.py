@@ -1,7 +1,12 @@
 """`Thermometer`: spike times as channels, against plain loops, and what a network is given of them."""
 
+import copy
+import pickle
+from typing import Any
+
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -73,6 +78,14 @@ def test_events_that_a_transform_adds_count_for_what_is_kept_in_memory(monkeypat
     assert latency.kept(binning.checked_grid(8, 1e-3)) is not None
     assert added.kept(binning.checked_grid(8, 1e-3)) is None
     assert added.count(8).n_spikes == 8 * added.batch(range(len(added)), 1)[0].n_spikes > 0
+
+
+def test_numbers_of_other_types_and_copies_are_the_same_transform():
+    given_ = data.Thermometer(2, 1e-3, 0.007, 0.1)
+    types: Any = np.int16(2), np.float32(1e-3), torch.tensor(0.007, dtype=torch.float64), 0.1
+    odd = data.Thermometer(*types)
+    assert given_ == odd == copy.deepcopy(given_) == pickle.loads(pickle.dumps(given_))
+    assert hash(given_) == hash(odd)
 
 
 @pytest.mark.parametrize(

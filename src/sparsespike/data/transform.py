@@ -253,8 +253,8 @@ class Thermometer(Transform):
         if not (ordered and times[0] >= 0 and times[-1] < 2**62 / MICROSECONDS):
             raise ValueError(f"{expected} >= 0 and ascending, found {times}")
         object.__setattr__(self, "repeats", integer("Thermometer", repeats, 1, 2**16))
-        microseconds(period, "Thermometer")
-        object.__setattr__(self, "period", period)
+        whole = microseconds(period, "Thermometer")
+        object.__setattr__(self, "period", whole / MICROSECONDS)
         object.__setattr__(self, "bounds", times)
 
     def sensor(self, sensor: Sensor) -> Sensor:
